@@ -1,0 +1,44 @@
+# The two commands of the README are `make demo` and `make test`; `make help` lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+DATA ?= synthetic:scenes
+PRESET ?= release
+export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc)
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+
+setup: ## install what is missing: Debian packages, .venv with LibTorch (the torch 2.13.0 wheel)
+	@tools/setup.sh
+
+build: setup ## build/release/lacuna
+	@test -f build/$(PRESET)/build.ninja || cmake --preset $(PRESET)
+	@cmake --build --preset $(PRESET)
+
+demo: build ## pre-train, evaluate and report in minutes (DATA=path for your own pictures)
+	@tools/demo.sh "$(DATA)"
+
+test: build ## build and run all tests
+	@ctest --preset $(PRESET)
+
+quick-test: build ## the tests that take seconds
+	@ctest --preset $(PRESET) -L fast
+
+asan: ## build with address and undefined-behaviour sanitizers and run the quick tests
+	@$(MAKE) --no-print-directory build PRESET=asan
+	@ASAN_OPTIONS=detect_leaks=0:detect_odr_violation=0 ctest --preset asan
+
+format: ## clang-format on every source file
+	@git ls-files '*.h' '*.cpp' | xargs clang-format-15 -i
+
+lint: ## clang-format in check mode, then clang-tidy
+	@git ls-files '*.h' '*.cpp' | xargs clang-format-15 --dry-run --Werror
+	@tools/tidy.sh
+
+install: build ## into PREFIX (default /usr/local)
+	@cmake --install build/$(PRESET) --prefix $(or $(PREFIX),/usr/local)
+
+clean: ## remove build/ (runs/ and .venv/ stay)
+	@rm -rf build
+
+.PHONY: help setup build demo test quick-test asan format lint install clean

@@ -1,0 +1,27 @@
+#include "lacuna/cli/places.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+namespace lacuna::cli {
+
+namespace fs = std::filesystem;
+
+std::vector<fs::path> recipe_files() {
+  std::vector<fs::path> candidates = {fs::path(LACUNA_SOURCE_DIR) / "recipes"};
+  std::error_code ignored;
+  const auto program = fs::read_symlink("/proc/self/exe", ignored);
+  candidates.push_back(program.parent_path().parent_path() / "share" / "lacuna" / "recipes");
+  if (const char* given = std::getenv("LACUNA_RECIPES")) candidates.insert(candidates.begin(), given);
+  std::vector<fs::path> out;
+  for (const auto& folder : candidates) {
+    if (!fs::is_directory(folder, ignored)) continue;
+    for (const auto& entry : fs::recursive_directory_iterator(folder))
+      if (entry.path().extension() == ".toml") out.push_back(entry.path());
+    break;
+  }
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+}  // namespace lacuna::cli

@@ -1,0 +1,11 @@
+#pragma once
+
+#include <filesystem>
+#include <vector>
+
+namespace lacuna::cli {
+
+/// The recipes that came with the program: LACUNA_RECIPES, the source tree, or the install tree's share/lacuna/recipes.
+std::vector<std::filesystem::path> recipe_files();
+
+}  // namespace lacuna::cli

@@ -1,0 +1,38 @@
+// lacuna verify CASE...
+
+#include <iostream>
+
+#include "lacuna/cli/command.h"
+#include "lacuna/method/golden.h"
+
+namespace lacuna::cli {
+namespace {
+
+struct Options {
+  std::vector<std::string> cases;
+  Output output;
+};
+
+void verify(const Options& options) {
+  Json results = Json::array();
+  size_t failed = 0;
+  for (const auto& folder : options.cases) {
+    const auto result = verify_case(folder);
+    failed += result.pass ? 0 : 1;
+    results.push_back(result.to_json());
+    if (!options.output.json) std::cout << result.to_line() << std::endl;
+  }
+  if (options.output.json) std::cout << Json({{"cases", results}}).dump(2) << std::endl;
+  if (failed > 0) throw CheckFailed(str(failed, " of ", options.cases.size(), " cases failed"));
+}
+
+const Register<Command> registered{
+    "verify", {"check golden cases made by official code", [](CLI::App& app) {
+                 auto options = std::make_shared<Options>();
+                 app.add_option("cases", options->cases, "folders that hold a case.toml")->required();
+                 options->output.add_to(app);
+                 return [options] { verify(*options); };
+               }}};
+
+}  // namespace
+}  // namespace lacuna::cli

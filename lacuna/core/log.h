@@ -1,0 +1,38 @@
+#pragma once
+// What a person reads while the program works. Results meant for programs go to stdout by --json alone.
+
+#include <iosfwd>
+#include <string>
+
+namespace lacuna::log {
+
+/// Stdout when it is a terminal and no JSON was asked for, else stderr (contracts.md, "The program").
+std::ostream& human();
+/// After this call human text always goes to stderr.
+void reserve_stdout();
+
+void info(const std::string& line);
+void warn(const std::string& line);  ///< prefixed with "warning: "
+
+/// A line that is redrawn in place on a terminal; elsewhere printed at most once every few seconds.
+class Progress {
+ public:
+  explicit Progress(std::string label);
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+  /// `done` of `total` with free text behind the bar.
+  void update(int64_t done, int64_t total, const std::string& text = "");
+
+ private:
+  std::string label_;
+  double last_ = -1e9;
+  double start_;
+};
+
+/// Seconds since an arbitrary start; never runs backwards (clock jumps do not matter).
+double monotonic_seconds();
+/// "3 min 20 s"
+std::string duration(double seconds);
+
+}  // namespace lacuna::log

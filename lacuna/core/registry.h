@@ -1,0 +1,53 @@
+#pragma once
+// Things found by name. A thing registers itself by one line in its own file; no central table exists.
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "lacuna/core/error.h"
+
+namespace lacuna {
+
+/// All entries of kind T by name. `T::noun()` is what a user calls one ("method", "data set").
+template <class T>
+class Registry {
+ public:
+  static Registry& instance() {
+    static Registry registry;
+    return registry;
+  }
+
+  void add(std::string name, T entry) {
+    const bool added = entries_.emplace(name, std::move(entry)).second;
+    LACUNA_ASSERT(added && "two entries of one name");
+  }
+
+  /// The entry of this name; Error with the nearest known name when there is none.
+  const T& get(const std::string& name) const {
+    if (const T* entry = find(name)) return *entry;
+    fail(str(T::noun(), " '", name, "'"), "unknown", suggest(name, names()));
+  }
+
+  const T* find(const std::string& name) const {
+    const auto found = entries_.find(name);
+    return found == entries_.end() ? nullptr : &found->second;
+  }
+
+  std::vector<std::string> names() const {
+    std::vector<std::string> out;
+    for (const auto& [name, entry] : entries_) out.push_back(name);
+    return out;
+  }
+
+ private:
+  std::map<std::string, T> entries_;
+};
+
+/// `static const Register<MethodInfo> registered{"mae", {...}};` in the entry's own file.
+template <class T>
+struct Register {
+  Register(std::string name, T entry) { Registry<T>::instance().add(std::move(name), std::move(entry)); }
+};
+
+}  // namespace lacuna

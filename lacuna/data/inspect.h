@@ -1,0 +1,39 @@
+#pragma once
+// What is in a data set; its figures are what normalisation uses.
+
+#include <atomic>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "lacuna/data/dataset.h"
+#include "lacuna/data/transform.h"
+
+namespace lacuna::data {
+
+struct DataReport {
+  std::string uri;
+  int64_t count = 0, read = 0;  ///< records, and those of them that were decoded
+  int64_t min_height = 0, max_height = 0, min_width = 0, max_width = 0;
+  double median_height = 0, median_width = 0;
+  std::map<int64_t, int64_t> channels;       ///< channel count -> pictures
+  std::map<std::string, int64_t> formats;    ///< "jpeg 8 bit" -> pictures
+  int64_t main_channels = 0;                 ///< what most pictures have; RGBA counts as 3, grey + alpha as 1
+  std::vector<double> low, high, mean, std;  ///< by channel, in units of [0, 1]
+  std::vector<std::string> classes;
+  std::vector<int64_t> class_count;
+  std::vector<std::string> broken;  ///< "key: why"; the first hundred
+  int64_t broken_count = 0;
+  nlohmann::json to_json() const;
+  std::string to_text() const;
+  Normalization normalization() const { return {mean, std}; }
+};
+
+/// Reads at most `limit` records (0 = all), evenly spread, with `workers` threads. Pictures whose channels
+/// are not `channels` (0 = main_channels) are converted as training would. Exact sums in double; the same for
+/// any `workers`.
+DataReport inspect_dataset(const Dataset& dataset, int64_t limit = 0, int64_t channels = 0,
+                           int64_t workers = 2, const io::ImageLimits& limits = {});
+
+}  // namespace lacuna::data

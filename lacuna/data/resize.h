@@ -1,0 +1,33 @@
+#pragma once
+// Separable antialiased resampling, the arithmetic behind resize() and ImageTransform.
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "lacuna/core/config.h"
+#include "lacuna/io/image.h"
+
+namespace lacuna::data {
+
+enum class Interpolation { kBilinear, kBicubic };
+
+/// Antialiased resize of `crop` to `size`, as torchvision.transforms.v2.functional.resize(antialias=True) on
+/// tensors: triangle filter (bilinear) or Keys cubic with a = -0.5 (bicubic), support scaled by the
+/// reduction, weights normalised inside the picture. float32 [H, W, C] stays float32 and is not clamped;
+/// uint8 is computed in float, then rounded half to even and clamped. (torchvision's bicubic does the same;
+/// its bilinear uint8 kernel and Pillow also round between the two passes and so may differ by one level.)
+at::Tensor resize(const at::Tensor& pixels_HWC, const io::Rect& crop, Size2 size,
+                  Interpolation interpolation);
+
+/// `crop` of a picture resized to `full`, of which only `window` is computed.
+struct Resampling {
+  io::Rect crop;
+  Size2 full;
+  io::Rect window;
+  Interpolation interpolation;
+};
+/// [window.height, window.width, C], row-major; uint8 pictures give whole numbers in 0 .. 255.
+std::vector<float> resample(const at::Tensor& pixels_HWC, const Resampling& what);
+
+}  // namespace lacuna::data

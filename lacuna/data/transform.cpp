@@ -1,0 +1,204 @@
+#include "lacuna/data/transform.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "lacuna/core/error.h"
+
+namespace lacuna::data {
+
+namespace {
+
+int64_t rounded(double value) { return static_cast<int64_t>(std::nearbyint(value)); }
+
+io::Rect whole(Size2 size) { return {0, 0, size.h, size.w}; }
+
+/// Every pixel's first `kept` of its channels.
+template <class T>
+void keep_channels(const at::Tensor& from, at::Tensor& to) {
+  const int64_t stored = from.size(2), kept = to.size(2);
+  const T* in = from.const_data_ptr<T>();
+  T* out = to.mutable_data_ptr<T>();
+  for (int64_t i = 0; i < from.size(0) * from.size(1); ++i, in += stored, out += kept)
+    std::copy_n(in, kept, out);
+}
+
+template <class T>
+void repeat_grey(const at::Tensor& from, at::Tensor& to) {
+  const int64_t stored = from.size(2), channels = to.size(2);
+  const T* in = from.const_data_ptr<T>();
+  T* out = to.mutable_data_ptr<T>();
+  for (int64_t i = 0; i < from.size(0) * from.size(1); ++i, in += stored, out += channels)
+    std::fill_n(out, channels, *in);
+}
+
+// ITU-R 601-2; for uint8 in 16-bit fixed point, which gives Pillow's very numbers.
+void luma(const at::Tensor& from, at::Tensor& to) {
+  const int64_t stored = from.size(2), count = from.size(0) * from.size(1);
+  if (from.scalar_type() == at::kByte) {
+    const auto* in = from.const_data_ptr<uint8_t>();
+    auto* out = to.mutable_data_ptr<uint8_t>();
+    for (int64_t i = 0; i < count; ++i, in += stored)
+      out[i] = static_cast<uint8_t>((in[0] * 19595 + in[1] * 38470 + in[2] * 7471 + 0x8000) >> 16);
+  } else {
+    const auto* in = from.const_data_ptr<float>();
+    auto* out = to.mutable_data_ptr<float>();
+    for (int64_t i = 0; i < count; ++i, in += stored)
+      out[i] = 0.299F * in[0] + 0.587F * in[1] + 0.114F * in[2];
+  }
+}
+
+/// A record's picture, decoded as far as `decode` says when it is still encoded.
+template <class Decode>
+io::Image image_of(const Record& record, Decode decode) {
+  if (const auto* image = std::get_if<io::Image>(&record.content)) return *image;
+  if (const auto* view = std::get_if<io::Bytes>(&record.content)) return decode(*view);
+  return decode(std::as_bytes(std::span(std::get<std::string>(record.content))));
+}
+
+}  // namespace
+
+io::Rect random_resized_crop(Size2 image, double scale_min, double scale_max, double ratio_min,
+                             double ratio_max, Stream& random) {
+  for (int attempt = 0; attempt < 10; ++attempt) {
+    const double area = static_cast<double>(image.area()) * random.uniform(scale_min, scale_max);
+    const double ratio = std::exp(random.uniform(std::log(ratio_min), std::log(ratio_max)));
+    const int64_t w = rounded(std::sqrt(area * ratio)), h = rounded(std::sqrt(area / ratio));
+    if (w <= 0 || h <= 0 || w > image.w || h > image.h) continue;
+    const int64_t top = random.below(image.h - h + 1);
+    return {top, random.below(image.w - w + 1), h, w};
+  }
+  Size2 size = image;
+  const double ratio = static_cast<double>(image.w) / static_cast<double>(image.h);
+  if (ratio < ratio_min) size.h = std::max<int64_t>(1, rounded(static_cast<double>(image.w) / ratio_min));
+  if (ratio > ratio_max) size.w = std::max<int64_t>(1, rounded(static_cast<double>(image.h) * ratio_max));
+  return {(image.h - size.h) / 2, (image.w - size.w) / 2, size.h, size.w};
+}
+
+CenterCrop resize_center_crop(Size2 image, Size2 size, double crop_share) {
+  const int64_t h = std::max(size.h, rounded(static_cast<double>(size.h) / crop_share));
+  const int64_t w = std::max(size.w, rounded(static_cast<double>(size.w) / crop_share));
+  // The side that needs the larger factor gets exactly its length; the other follows, truncated as in
+  // torchvision.
+  const bool by_height = h * image.w >= w * image.h;
+  const Size2 resized =
+      by_height ? Size2{h, std::max(w, h * image.w / image.h)} : Size2{std::max(h, w * image.h / image.w), w};
+  return {resized,
+          {rounded(static_cast<double>(resized.h - size.h) / 2),
+           rounded(static_cast<double>(resized.w - size.w) / 2), size.h, size.w}};
+}
+
+int64_t main_channels(int64_t stored) {
+  if (stored == 2) return 1;
+  return stored == 4 ? 3 : stored;
+}
+
+io::Image to_channels(io::Image image, int64_t channels, const std::string& name) {
+  const int64_t stored = image.channels();
+  if (stored == channels) return image;
+  const int64_t colours = main_channels(stored);
+  if ((colours != 1 && colours != 3) || (channels != 1 && channels != 3))
+    fail(name, str("has ", stored, " channels, ", channels, " are asked for"),
+         str("set encoder.in_chans=", stored, " or convert the picture"));
+  const bool bytes = image.pixels.scalar_type() == at::kByte;
+  auto out = at::empty({image.height(), image.width(), channels}, image.pixels.options());
+  if (colours == channels)
+    bytes ? keep_channels<uint8_t>(image.pixels, out) : keep_channels<float>(image.pixels, out);
+  else if (colours == 1)
+    bytes ? repeat_grey<uint8_t>(image.pixels, out) : repeat_grey<float>(image.pixels, out);
+  else
+    luma(image.pixels, out);
+  return {out, image.peak};
+}
+
+void AugmentConfig::fields(Fields& f) {
+  f("crop", crop,
+    "how a picture is cut to size in training: random_resized, center or resize (whole, stretched)")
+      .choices({"random_resized", "center", "resize"});
+  f("scale", scale, "share of the area that a random crop covers: smallest, largest").range(0, 1);
+  f("ratio", ratio, "width / height of a random crop: smallest, largest").range(0.01, 100);
+  f("flip", flip, "chance of a left-right flip").range(0, 1);
+  f("crop_share", crop_share, "share of the side that a centre crop keeps (224 of 256)").range(0.05, 1);
+  f("interpolation", interpolation, "bilinear or bicubic, both antialiased").choices({"bilinear", "bicubic"});
+  f("scaled_decode", scaled_decode, "decode large JPEGs at 1/2, 1/4 or 1/8 where the crop allows");
+}
+
+ImageTransform::ImageTransform(AugmentConfig config, Size2 size, int64_t channels,
+                               Normalization normalization, io::ImageLimits limits)
+    : config_(std::move(config)),
+      interpolation_(config_.interpolation == "bilinear" ? Interpolation::kBilinear
+                                                         : Interpolation::kBicubic),
+      size_(size),
+      channels_(channels),
+      normalization_(std::move(normalization)),
+      limits_(limits) {
+  const auto expected = static_cast<size_t>(channels);
+  if (normalization_.mean.size() != expected || normalization_.std.size() != expected)
+    fail("data.mean, data.std",
+         str(normalization_.mean.size(), " and ", normalization_.std.size(), " values for ", channels,
+             " channels"),
+         "give one value for each channel, or leave both empty to have them measured");
+  for (const double std : normalization_.std)
+    if (!(std > 0)) fail("data.std", str("a channel has ", std), "give positive values");
+  const auto pair = [](const char* key, const std::vector<double>& range) {
+    if (range.size() != 2 || !(range[0] > 0) || range[0] > range[1])
+      fail(str("augment.", key), "is not a range", "give two positive values, the smaller first");
+  };
+  pair("scale", config_.scale);
+  pair("ratio", config_.ratio);
+}
+
+ImageTransform ImageTransform::for_evaluation() const {
+  ImageTransform out = *this;
+  if (out.config_.crop == "random_resized") out.config_.crop = "center";
+  out.config_.flip = 0;
+  return out;
+}
+
+Resampling ImageTransform::plan(const io::Image& image, const io::Rect& crop) const {
+  if (config_.crop != "center") return {crop, size_, whole(size_), interpolation_};
+  const Size2 stored{image.height(), image.width()};
+  const CenterCrop center = resize_center_crop(stored, size_, config_.crop_share);
+  return {whole(stored), center.resized, center.crop, interpolation_};
+}
+
+void ImageTransform::operator()(const Record& record, Stream random, float* out) const {
+  io::Rect crop;
+  const auto choose_crop = [&](Size2 stored) {
+    crop = whole(stored);
+    if (config_.crop == "random_resized")
+      crop = random_resized_crop(stored, config_.scale[0], config_.scale[1], config_.ratio[0],
+                                 config_.ratio[1], random);
+  };
+  io::Image image;
+  if (config_.crop == "random_resized" && config_.scaled_decode &&
+      !std::holds_alternative<io::Image>(record.content)) {
+    image = image_of(record, [&](io::Bytes bytes) {
+      const io::ImageInfo info = io::probe_image(bytes, record.key);
+      choose_crop({info.height, info.width});
+      return io::decode_region(bytes, record.key, size_, crop, limits_);
+    });
+  } else {
+    image = image_of(record, [&](io::Bytes bytes) { return io::decode_image(bytes, record.key, limits_); });
+    choose_crop({image.height(), image.width()});
+  }
+  image = to_channels(std::move(image), channels_, record.key);
+  const bool flip = random.uniform() < config_.flip;
+  normalize(resample(image.pixels, plan(image, crop)), image.peak, flip, out);
+}
+
+void ImageTransform::normalize(const std::vector<float>& pixels, float peak, bool flip, float* out) const {
+  for (int64_t c = 0; c < channels_; ++c) {
+    const double std = normalization_.std[static_cast<size_t>(c)],
+                 mean = normalization_.mean[static_cast<size_t>(c)];
+    const auto scale = static_cast<float>(1.0 / (peak * std)), shift = static_cast<float>(-mean / std);
+    const float* in = pixels.data() + c;
+    for (int64_t y = 0; y < size_.h; ++y, out += size_.w, in += size_.w * channels_)
+      for (int64_t x = 0; x < size_.w; ++x)
+        out[flip ? size_.w - 1 - x : x] = in[x * channels_] * scale + shift;
+  }
+}
+
+}  // namespace lacuna::data

@@ -1,0 +1,134 @@
+#include <algorithm>
+
+#include "lacuna/core/draws.h"
+#include "lacuna/core/error.h"
+#include "lacuna/core/log.h"
+#include "lacuna/eval/protocol.h"
+
+namespace lacuna::eval {
+
+namespace {
+
+constexpr double kTestShare = 0.2;
+
+/// What is learnt from, what is scored, and how to say which.
+struct Sides {
+  std::shared_ptr<data::Dataset> train, test;
+  std::string test_name;
+};
+
+void require_labels(const data::Dataset& dataset, const std::string& role) {
+  if (!dataset.labelled())
+    fail(str(role, " ", dataset.uri()), "has no labels, so there is nothing to score",
+         "use a set with class folders or labelled records");
+}
+
+Sides open_sides(const std::string& data_uri, const std::string& test_uri, uint64_t seed) {
+  Sides sides;
+  sides.train = data::open_dataset(data_uri, "train");
+  require_labels(*sides.train, "--data");
+  sides.test = test_uri.empty() ? data::open_test_split(data_uri) : data::open_dataset(test_uri, "test");
+  const bool same = sides.test && sides.test->uri() == sides.train->uri();
+  if (same && !test_uri.empty())
+    fail(str("--test ", test_uri), "is what the protocol learns from",
+         "give another set, or leave --test out and a fifth of --data is held out");
+  if (!sides.test || same) {
+    std::tie(sides.train, sides.test) = data::hold_out(sides.train, kTestShare, seed);
+    sides.test_name = str("a fifth of ", sides.train->uri(), ", held out by seed ", seed);
+  } else {
+    sides.test_name = sides.test->uri();
+  }
+  require_labels(*sides.test, "--test");
+  if (sides.train->classes() != sides.test->classes())
+    fail(str("--test ", sides.test->uri()),
+         str("its classes (", join(sides.test->classes()), ") are not those of --data (",
+             join(sides.train->classes()), ")"),
+         "use a test set with the same class names");
+  return sides;
+}
+
+/// Takes the eval.* keys out of `settings`; what is left is the model's.
+EvalConfig read_config(std::vector<std::string>& settings) {
+  EvalConfig config;
+  ConfigTable table;
+  table.add("eval", config);
+  const auto rest = std::stable_partition(settings.begin(), settings.end(), [](const std::string& setting) {
+    return !setting.starts_with("eval.");
+  });
+  for (auto own = rest; own != settings.end(); ++own) table.set_assignment(*own, "--set");
+  settings.erase(rest, settings.end());
+  return config;
+}
+
+}  // namespace
+
+void EvalConfig::fields(Fields& f) {
+  f("batch_size", batch_size, "pictures at once while features are computed").range(1);
+  f("workers", workers, "threads that decode").range(0, 1024);
+  f("seed", seed, "of held-out parts, subsets, first weights and shuffles").range(0);
+  f("pool", pool, "features: the method's own, the class token, or the mean of the patch tokens")
+      .choices({"default", "token", "avg"});
+  f("max_train", max_train, "use at most so many records to learn from, evenly over the classes; 0: all")
+      .range(0);
+  f("max_test", max_test, "score at most so many records, evenly over the classes; 0: all").range(0);
+  f("k", k, "knn: numbers of neighbours").range(1);
+  f("temperature", temperature, "knn: votes weigh exp(cosine / temperature)").range(1e-4);
+  f("epochs", epochs, "linear: passes over the training features").range(1);
+  f("linear_batch_size", linear_batch_size, "linear: features in a batch").range(2);
+  f("base_lr", base_lr, "linear: rates tried, for a batch of 256; a held-out tenth of --data picks one")
+      .range(0);
+  f("warmup_epochs", warmup_epochs, "linear: epochs of linear warm-up").range(0);
+  f("weight_decay", weight_decay, "linear: weight decay").range(0);
+}
+
+Json Result::to_json() const {
+  return {{"protocol", protocol}, {"weights", weights}, {"data", data},
+          {"test", test},         {"metrics", metrics}, {"settings", settings}};
+}
+
+std::shared_ptr<data::Dataset> balanced_subset(std::shared_ptr<data::Dataset> whole, int64_t limit,
+                                               uint64_t seed) {
+  if (limit == 0 || limit >= whole->size()) return whole;
+  std::map<int64_t, std::vector<int64_t>> members;
+  for (int64_t i = 0; i < whole->size(); ++i) members[whole->label(i)].push_back(i);
+  for (auto& [label, rows] : members) {
+    std::vector<int64_t> shuffled;
+    for (const int64_t i :
+         Stream(seed, "eval.subset", static_cast<uint64_t>(label)).permutation(std::ssize(rows)))
+      shuffled.push_back(rows[static_cast<size_t>(i)]);
+    rows = std::move(shuffled);
+  }
+  std::vector<int64_t> taken;
+  for (size_t round = 0; std::ssize(taken) < limit; ++round)  // one of each class in turn
+    for (const auto& [label, rows] : members)
+      if (round < rows.size() && std::ssize(taken) < limit) taken.push_back(rows[round]);
+  std::sort(taken.begin(), taken.end());
+  return data::subset(std::move(whole), std::move(taken));
+}
+
+Result evaluate(const std::string& protocol, const std::string& run_or_weights, const std::string& data_uri,
+                const std::string& test_uri, const std::vector<std::string>& settings, bool best) {
+  const auto& run = Registry<Protocol>::instance().get(protocol).run;
+  auto model_settings = settings;
+  const auto config = read_config(model_settings);
+  const auto seed = static_cast<uint64_t>(config.seed);
+  const auto sides = open_sides(data_uri, test_uri, seed);
+  const auto model = load_model(run_or_weights, model_settings, best);
+
+  auto result = run(model, balanced_subset(sides.train, config.max_train, seed),
+                    balanced_subset(sides.test, config.max_test, seed), config);
+  result.protocol = protocol;
+  result.weights = model.origin;
+  result.data = sides.train->uri();
+  result.test = sides.test_name;
+  result.settings["pool"] = config.pool;
+  result.settings["seed"] = config.seed;
+  if (io::fs::is_directory(io::fs::path(run_or_weights) / "checkpoints")) {
+    const auto folder = io::fs::path(run_or_weights) / "evals";
+    io::make_folder(folder);
+    io::write_atomically(folder / (protocol + ".json"), result.to_json().dump(2) + "\n");
+  }
+  return result;
+}
+
+}  // namespace lacuna::eval

@@ -1,0 +1,72 @@
+#include <torch/torch.h>
+
+#include "lacuna/core/error.h"
+#include "lacuna/core/log.h"
+#include "lacuna/data/loader.h"
+#include "lacuna/eval/protocol.h"
+
+namespace lacuna::eval {
+
+namespace {
+
+data::Loader make_loader(const Model& model, std::shared_ptr<data::Dataset> dataset,
+                         const EvalConfig& config) {
+  const auto input = model.method->input();
+  io::ImageLimits limits;
+  limits.max_pixels = model.config->data.max_pixels;
+  const data::ImageTransform transform(model.config->augment, input.size, input.channels, model.normalization,
+                                       limits);
+  data::LoaderConfig loader;
+  loader.batch_size = config.batch_size;
+  loader.workers = config.workers;
+  loader.shuffle = false;
+  loader.drop_last = false;
+  loader.max_bad = model.config->data.max_bad;
+  return data::Loader(std::move(dataset), transform.for_evaluation(), loader);
+}
+
+}  // namespace
+
+Features extract_features(const Model& model, std::shared_ptr<data::Dataset> dataset,
+                          const EvalConfig& config) {
+  const torch::NoGradGuard no_grad;
+  model.method->eval();
+  const int64_t total = dataset->size();
+  auto loader = make_loader(model, dataset, config);
+  const FeatureOptions options{config.pool};
+  std::vector<Tensor> features, labels;
+  int64_t done = 0;
+  {
+    log::Progress progress("features");
+    while (const auto batch = loader.next_in_epoch()) {
+      if (batch->size() == 0) continue;  // every record of it was broken
+      features.push_back(model.method->features(*batch, options).cpu());
+      labels.push_back(batch->label.cpu());
+      done += batch->size();
+      progress.update(done, total);
+    }
+  }
+  if (loader.bad_records() > 0)
+    log::warn(str(loader.bad_records(), " records of ", dataset->uri(), " left out"));
+  if (features.empty()) fail(dataset->uri(), "no picture that can be read", "run `lacuna inspect` on it");
+  return {torch::cat(features), torch::cat(labels)};
+}
+
+Features labelled_features(const Model& model, std::shared_ptr<data::Dataset> dataset,
+                           const EvalConfig& config, const std::string& role) {
+  auto all = extract_features(model, dataset, config);
+  const auto rows = (all.labels >= 0).nonzero().flatten();
+  if (rows.numel() == 0)
+    fail(str(role, " ", dataset->uri()), "has no labels", "use a set with class folders or labelled records");
+  if (rows.numel() == all.size()) return all;
+  log::warn(
+      str(all.size() - rows.numel(), " records of ", dataset->uri(), " have no label and are left out"));
+  return {all.features.index_select(0, rows), all.labels.index_select(0, rows)};
+}
+
+double majority_share(const Tensor& labels) {
+  return static_cast<double>(torch::bincount(labels).max().item<int64_t>()) /
+         static_cast<double>(labels.numel());
+}
+
+}  // namespace lacuna::eval

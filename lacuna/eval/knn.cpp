@@ -1,0 +1,51 @@
+#include "lacuna/eval/knn.h"
+
+#include <torch/torch.h>
+
+#include <set>
+
+#include "lacuna/core/error.h"
+#include "lacuna/train/health.h"
+
+namespace lacuna::eval {
+
+Result knn(const Features& bank, const Features& test, const EvalConfig& config) {
+  Result result;
+  const int64_t classes = std::max(bank.labels.max().item<int64_t>(), test.labels.max().item<int64_t>()) + 1;
+  const int64_t reported = std::min(kReportedK, bank.size());
+  std::set<int64_t> wanted(config.k.begin(), config.k.end());
+  wanted.insert(reported);
+  std::vector<int64_t> measured;
+  for (const int64_t k : wanted) {
+    if (k > bank.size()) break;
+    const double top1 = train::knn_top1(bank.features, bank.labels, test.features, test.labels, k,
+                                        config.temperature, classes);
+    result.metrics[str("top1_k", k)] = top1;
+    if (k == reported) result.metrics["top1"] = top1;
+    measured.push_back(k);
+  }
+  result.metrics["chance"] = majority_share(test.labels);
+  result.settings = {
+      {"k", measured},
+      {"k_of_top1", reported},
+      {"temperature", config.temperature},
+      {"bank_size", bank.size()},
+      {"test_size", test.size()},
+      {"note", "weighted k-NN on cosine similarity; k of top1 fixed beforehand, not picked on the test set"}};
+  return result;
+}
+
+namespace {
+
+Result run(const Model& model, std::shared_ptr<data::Dataset> train, std::shared_ptr<data::Dataset> test,
+           const EvalConfig& config) {
+  const auto bank = labelled_features(model, std::move(train), config, "--data");
+  return knn(bank, labelled_features(model, std::move(test), config, "--test"), config);
+}
+
+const Register<Protocol> registered{
+    "knn",
+    {.summary = "weighted k nearest neighbours on frozen features (DINO's); nothing is trained", .run = run}};
+
+}  // namespace
+}  // namespace lacuna::eval

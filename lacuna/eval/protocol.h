@@ -1,0 +1,90 @@
+#pragma once
+// Evaluation protocols: what an encoder is worth, measured one way for every method.
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lacuna/core/registry.h"
+#include "lacuna/data/dataset.h"
+#include "lacuna/train/checkpoint.h"
+#include "lacuna/train/config.h"
+
+namespace lacuna::eval {
+
+/// A method with its weights, ready to give features. Built from a run, a checkpoint or a weights file.
+struct Model {
+  std::unique_ptr<train::RunConfig> config;
+  std::shared_ptr<Method> method;
+  data::Normalization normalization;  ///< what the weights were trained with
+  std::string origin;                 ///< the weights' path
+};
+/// `best`: a run folder's best checkpoint by probe instead of its newest. `settings`: "encoder.num_heads=3"
+/// for files that do not carry their config (their sizes are read off the tensors). Error when the weights do
+/// not fit.
+Model load_model(const std::string& run_or_weights, const std::vector<std::string>& settings = {},
+                 bool best = false);
+
+/// Keys `eval.*` shared by the protocols.
+struct EvalConfig {
+  int64_t batch_size = 64, workers = 2, seed = 0;
+  std::string pool = "default";                           ///< default | token | avg
+  int64_t max_train = 0, max_test = 0;                    ///< at most so many records; 0: all
+  std::vector<int64_t> k{10, 20, 100, 200};               ///< knn
+  double temperature = 0.07;                              ///< knn
+  int64_t epochs = 90;                                    ///< linear
+  int64_t linear_batch_size = 1024;                       ///< linear
+  std::vector<double> base_lr{0.03, 0.1, 0.3, 1, 3, 10};  ///< linear: one probe for each rate, in one pass
+  double warmup_epochs = 10;                              ///< linear
+  double weight_decay = 0;                                ///< linear
+  void fields(Fields& f);
+};
+
+/// Features of a data set, read once, in order.
+struct Features {
+  Tensor features;  ///< [N, D] float32
+  Tensor labels;    ///< [N] int64; data::kNoLabel where a record has none
+  int64_t size() const { return features.size(0); }
+};
+/// In evaluation mode and fp32; pictures are resized and centre-cropped to the model's input. Error when
+/// `dataset` gives no picture that can be read.
+Features extract_features(const Model& model, std::shared_ptr<data::Dataset> dataset,
+                          const EvalConfig& config);
+/// Those of the records that have a label; Error naming `role` ("--data", "--test") when none has.
+Features labelled_features(const Model& model, std::shared_ptr<data::Dataset> dataset,
+                           const EvalConfig& config, const std::string& role);
+
+/// Share of the most frequent label: what guessing one class for everything would score.
+double majority_share(const Tensor& labels);
+
+/// contracts.md, "eval": {"protocol", "weights", "data", "test", "metrics", "settings"}.
+struct Result {
+  std::string protocol, weights, data, test;
+  Json metrics = Json::object(), settings = Json::object();
+  Json to_json() const;
+};
+
+struct Protocol {
+  static const char* noun() { return "evaluation protocol"; }
+  std::string summary;
+  /// `train`: what may be learnt from; `test`: what is scored. Both are labelled, with the same classes.
+  /// Fills metrics and settings; evaluate() adds the rest.
+  std::function<Result(const Model& model, std::shared_ptr<data::Dataset> train,
+                       std::shared_ptr<data::Dataset> test, const EvalConfig& config)>
+      run;
+};
+
+/// At most `limit` records (0: all), as evenly over the classes as they allow, chosen by seed; original
+/// order.
+std::shared_ptr<data::Dataset> balanced_subset(std::shared_ptr<data::Dataset> whole, int64_t limit,
+                                               uint64_t seed);
+
+/// Opens data and test (the set's own test split, or else a fifth held out by seed; Result.test says which),
+/// runs the protocol and, when the weights were given as a run's folder, writes RUN/evals/<protocol>.json.
+/// `settings`: keys `eval.*`, and those of load_model. Error: unknown protocol, data without labels, classes
+/// that differ between the two, a test set that is the data itself.
+Result evaluate(const std::string& protocol, const std::string& run_or_weights, const std::string& data_uri,
+                const std::string& test_uri, const std::vector<std::string>& settings, bool best);
+
+}  // namespace lacuna::eval

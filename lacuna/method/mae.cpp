@@ -1,0 +1,158 @@
+#include "lacuna/method/mae.h"
+
+#include <torch/torch.h>
+
+#include "lacuna/core/error.h"
+#include "lacuna/nn/init.h"
+#include "lacuna/target/patches.h"
+
+namespace lacuna {
+
+void MAEDecoderConfig::fields(Fields& f) {
+  f("embed_dim", embed_dim, "width of the decoder's tokens").range(1);
+  f("depth", depth, "number of decoder blocks").range(1);
+  f("num_heads", num_heads, "attention heads of a decoder block").range(1);
+  f("mlp_ratio", mlp_ratio, "hidden width of the MLP over embed_dim").range(0);
+  f("norm_eps", norm_eps, "epsilon of the decoder's layer norms").range(0);
+}
+
+void MAELossConfig::fields(Fields& f) {
+  f("type", type, "distance between prediction and target").choices({"mse"});
+  f("norm_pix", norm_pix, "normalise each target patch by its own mean and deviation");
+}
+
+void MAEConfig::fields(Fields& f) {
+  f.group("encoder", encoder);
+  f.group("decoder", decoder);
+  f.group("mask", mask);
+  f.group("loss", loss);
+}
+
+void MAEConfig::resolve(const ConfigTable& table) {
+  encoder.resolve(table, "encoder");
+  mask::check_ratio(encoder.grid().area(), mask.ratio);
+  if (decoder.embed_dim % decoder.num_heads != 0)
+    fail(str("decoder.embed_dim ", decoder.embed_dim), str("not a multiple of num_heads ", decoder.num_heads),
+         "choose heads that divide the width");
+  if (decoder.embed_dim % 4 != 0)
+    fail(str("decoder.embed_dim ", decoder.embed_dim), "a 2-D sine-cosine table needs a multiple of 4",
+         str("use ", (decoder.embed_dim / 4 + 1) * 4));
+  if (loss.norm_pix && encoder.patch_size.area() * encoder.in_chans < 2)
+    fail("loss.norm_pix", "a patch of a single value has no deviation", "use larger patches or loss.norm_pix = false");
+}
+
+MAE::MAE(const MAEConfig& config, Draws& draws) : config_(config) {
+  const auto& [width, depth, heads, mlp_ratio, eps] = config.decoder;
+  const int64_t P = config.encoder.patch_size.area() * config.encoder.in_chans;
+  encoder_ = std::make_shared<nn::ViT>(config.encoder);
+  adopt(*this, *encoder_);
+  decoder_embed_ = register_module("decoder_embed", std::make_shared<nn::Linear>(config.encoder.embed_dim, width));
+  mask_token_ = register_parameter("mask_token", torch::zeros({1, 1, width}));
+  decoder_pos_embed_ = register_parameter(
+      "decoder_pos_embed", nn::sincos_2d(width, config.encoder.grid(), encoder_->prefix_tokens()), false);
+  const auto blocks = register_module("decoder_blocks", torch::nn::ModuleList());
+  for (int64_t i = 0; i < depth; ++i) {
+    const nn::BlockConfig block{width, heads, mlp_ratio, /*qkv_bias=*/true, eps};
+    decoder_blocks_.push_back(std::make_shared<nn::Block>(block, str("decoder_blocks.", i)));
+    blocks->push_back(decoder_blocks_.back());
+  }
+  decoder_norm_ = register_module("decoder_norm", std::make_shared<nn::LayerNorm>(width, eps));
+  decoder_pred_ = register_module("decoder_pred", std::make_shared<nn::Linear>(width, P));
+  encoder_->initialize(draws);
+  nn::normal_(mask_token_, 0.02, draws, "mask_token");
+  for (const auto& child : named_children())
+    if (child.key().starts_with("decoder_")) nn::initialize_linears(*child.value(), draws, child.key());
+}
+
+Loss MAE::forward(const Batch& batch, Draws& draws) {
+  const auto& image = batch.image;                            // [B, C, H, W]
+  const auto shuffle = draw_mask(image, draws);               // K of L patches stay visible
+  const auto latent = encode(image, shuffle, &draws);         // [B, 1+K, D]
+  const auto pred = predict_hidden(latent, shuffle);          // [B, L-K, P]
+  auto wanted = target::patchify(image, config_.encoder.patch_size, shuffle.hidden());
+  if (config_.loss.norm_pix) wanted = target::normalize_patches(wanted);
+  return {.total = at::mse_loss(pred.to(torch::kFloat), wanted), .parts = {}, .stats = {}};
+}
+
+Tensor MAE::features(const Batch& batch, const FeatureOptions& options) {
+  const torch::NoGradGuard no_grad;
+  const auto tokens = encoder_->forward_features(batch.image);
+  const bool token = options.pool == "token" || (options.pool == "default" && config_.encoder.class_token);
+  return encoder_->pool(tokens, token ? "token" : "avg").to(torch::kFloat);
+}
+
+Preview MAE::preview(const Batch& batch, Draws& draws) {
+  const torch::NoGradGuard no_grad;
+  const auto& encoder = config_.encoder;
+  const auto shuffle = draw_mask(batch.image, draws);
+  auto patches = predict_all(encode(batch.image, shuffle, nullptr), shuffle).to(torch::kFloat);
+  if (config_.loss.norm_pix) {
+    const auto truth = target::patch_statistics(target::patchify(batch.image, encoder.patch_size));
+    patches = patches * truth.deviation + truth.mean;
+  }
+  return {.image = batch.image,
+          .hidden = shuffle.is_hidden().view({batch.image.size(0), encoder.grid().h, encoder.grid().w}),
+          .predicted = target::unpatchify(patches, encoder.patch_size, encoder.grid(), encoder.in_chans),
+          .per_patch_units = config_.loss.norm_pix};
+}
+
+mask::Shuffle MAE::draw_mask(const Tensor& image, Draws& draws) const {
+  return mask::random_shuffle(config_.mask, image.size(0), config_.encoder.grid().area(), image.device(), draws);
+}
+
+Tensor MAE::encode(const Tensor& image, const mask::Shuffle& shuffle, Draws* draws) const {
+  const auto visible = encoder_->embed_patches(image, shuffle.kept());
+  return encoder_->norm(encoder_->run_blocks(encoder_->prepend_class(visible), is_training() ? draws : nullptr));
+}
+
+// Attention does not see order, so tokens stay in shuffled order: only the positions are gathered, and the hidden
+// patches are the last L-K tokens. [B, prefix+L, Dd].
+Tensor MAE::decode(const Tensor& latent, const mask::Shuffle& shuffle) const {
+  const int64_t B = latent.size(0), prefix = encoder_->prefix_tokens(), L = shuffle.order.size(1);
+  const auto visible = decoder_embed_->forward(latent);  // [B, prefix+K, Dd]
+  const auto hidden = mask_token_.to(visible.dtype()).expand({B, L - shuffle.kept_count, -1});
+  const auto position = torch::cat({decoder_pos_embed_.slice(1, 0, prefix).expand({B, -1, -1}),
+                                    nn::gather_tokens(decoder_pos_embed_.slice(1, prefix), shuffle.order)},
+                                   1);
+  auto tokens = torch::cat({visible, hidden}, 1) + position;
+  for (const auto& block : decoder_blocks_) tokens = block->forward(tokens, nullptr);
+  return tokens;
+}
+
+Tensor MAE::predict_all(const Tensor& latent, const mask::Shuffle& shuffle) const {
+  const auto patches = decode(latent, shuffle).slice(1, encoder_->prefix_tokens());
+  return nn::gather_tokens(decoder_pred_->forward(decoder_norm_->forward(patches)), shuffle.restore());
+}
+
+Tensor MAE::predict_hidden(const Tensor& latent, const mask::Shuffle& shuffle) const {
+  const auto patches = decode(latent, shuffle).slice(1, encoder_->prefix_tokens() + shuffle.kept_count);
+  return decoder_pred_->forward(decoder_norm_->forward(patches));
+}
+
+Tensor MAE::target(const Tensor& image) const {
+  const auto patches = target::patchify(image, config_.encoder.patch_size);
+  return config_.loss.norm_pix ? target::normalize_patches(patches) : patches;
+}
+
+namespace {
+
+const Register<MethodInfo> registered{
+    "mae",
+    {.title = "Masked Autoencoders Are Scalable Vision Learners",
+     .paper = "He, Chen, Xie, Li, Dollar, Girshick; CVPR 2022; arXiv 2111.06377",
+     .code = "facebookresearch/mae @ efb2a80 (CC-BY-NC 4.0)",
+     .summary = "A ViT encoder sees only the visible quarter of the patches; a small decoder predicts the pixels of the "
+                "hidden ones. Cheap for each epoch and strong after fine-tuning; the base of most image methods here.",
+     .parts = {"masker: random patches, 75 % hidden", "encoder: ViT on visible patches only",
+               "predictor: ViT decoder with a learned mask token", "target: pixels, normalised patch by patch",
+               "loss: mean squared error on hidden patches"},
+     .defaults = {"train.base_lr=1.5e-4", "train.warmup_epochs=40", "train.epochs=400", "train.weight_decay=0.05",
+                  "train.betas=[0.9, 0.95]", "augment.scale=[0.2, 1.0]", "augment.interpolation=bicubic"},
+     .make_config = [] { return std::make_unique<MAEConfig>(); },
+     .make =
+         [](const MethodConfig& config, Draws& draws) {
+           return std::make_shared<MAE>(dynamic_cast<const MAEConfig&>(config), draws);
+         }}};
+
+}  // namespace
+}  // namespace lacuna

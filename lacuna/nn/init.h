@@ -1,0 +1,26 @@
+#pragma once
+// First values of parameters, drawn by the parameter's name.
+
+#include <torch/nn/module.h>
+#include <torch/types.h>
+
+#include <string>
+#include <string_view>
+
+#include "lacuna/core/draws.h"
+
+namespace lacuna::nn {
+
+/// U(-b, b). Any shape.
+void uniform_(const torch::Tensor& parameter, double bound, Draws& draws, std::string_view name);
+/// N(0, std).
+void normal_(const torch::Tensor& parameter, double std, Draws& draws, std::string_view name);
+/// N(0, std) cut at +-2 std by inversion, as timm's trunc_normal_ with its default bounds scaled to std.
+void trunc_normal_(const torch::Tensor& parameter, double std, Draws& draws, std::string_view name);
+/// U(+-sqrt(6 / (fan_in + fan_out))) with [out, in...] viewed as [out, in] (Glorot & Bengio, 2010).
+void xavier_uniform_(const torch::Tensor& parameter, Draws& draws, std::string_view name);
+
+/// Every Linear of `module` (called `name` in the checkpoint): weight Xavier uniform; biases start at 0.
+void initialize_linears(torch::nn::Module& module, Draws& draws, const std::string& name = "");
+
+}  // namespace lacuna::nn

@@ -1,0 +1,123 @@
+#include "lacuna/train/config.h"
+
+#include "lacuna/core/error.h"
+
+namespace lacuna::train {
+
+namespace {
+
+struct MethodKey {
+  std::string& name;
+  void fields(Fields& f) { f("method", name, "what is trained: `lacuna list methods`"); }
+};
+
+void check_normalization(const DataConfig& data, int64_t channels) {
+  for (const auto* values : {&data.mean, &data.std})
+    if (!values->empty() && static_cast<int64_t>(values->size()) != channels)
+      fail(values == &data.mean ? "data.mean" : "data.std",
+           str(values->size(), " values for ", channels, " channels"),
+           "give one value for each channel, or none");
+  if (data.mean.empty() != data.std.empty())
+    fail("data.mean and data.std", "only one of them is given", "give both, or none to have them measured");
+}
+
+}  // namespace
+
+void DataConfig::fields(Fields& f) {
+  f("uri", uri, "what to train on: `lacuna list datasets`");
+  f("mean", mean, "normalisation, in units of [0, 1]; empty: measured on the data");
+  f("std", std, "normalisation, in units of [0, 1]; empty: measured on the data").range(1e-6);
+  f("max_bad", max_bad, "broken records that are named and skipped before the run ends").range(0);
+  f("max_pixels", max_pixels, "pictures with more pixels are refused").range(1);
+}
+
+void HealthConfig::fields(Fields& f) {
+  f("every", every, "steps between health checks; 0: ten over the run").range(0);
+  f("samples", samples, "pictures that rank, spread and k-NN are measured on; half as many are queries")
+      .range(2);
+  f("probe", probe,
+    "labelled data for k-NN while training; empty: the training data where they are labelled");
+  f("preview_every", preview_every, "steps between preview pictures; 0: six over the run").range(0);
+  f("preview_images", preview_images, "pictures in a preview").range(1, 64);
+  f("max_skipped", max_skipped, "steps skipped in a row (loss not finite, or a spike) before the run ends")
+      .range(1);
+  f("spike", spike, "a gradient norm this many times its running median is a spike and skipped; 0: off")
+      .range(0);
+}
+
+void TrainConfig::fields(Fields& f) {
+  f("epochs", epochs, "passes over the data").range(0);
+  f("steps", steps, "optimiser steps; overrides epochs unless -1; 0 writes the untrained network").range(-1);
+  f("batch_size", batch_size, "pictures in a batch of one process").range(1);
+  f("accum", accum, "batches whose gradients are averaged before a step").range(1);
+  f("optimizer", optimizer, "update rule").choices({"adamw", "lars"});
+  f("lr", lr, "peak learning rate; 0: base_lr * effective batch / 256").range(0);
+  f("base_lr", base_lr, "learning rate for an effective batch of 256").range(0);
+  f("min_lr", min_lr, "learning rate at the end of the cosine").range(0);
+  f("warmup_epochs", warmup_epochs, "epochs over which the learning rate rises from 0").range(0);
+  f("weight_decay", weight_decay, "decoupled weight decay (LARS: added to the gradient)").range(0);
+  f("betas", betas, "AdamW's averaging of gradient and square").range(0, 1);
+  f("momentum", momentum, "LARS' momentum").range(0, 1);
+  f("clip_grad", clip_grad, "largest global gradient norm; 0: off").range(0);
+  f("precision", precision, "arithmetic of forward and backward; weights stay fp32")
+      .choices({"fp32", "bf16"});
+  f("seed", seed, "of weights, order, augmentation and masks").range(0);
+  f("workers", workers, "threads that read and decode").range(0, 1024);
+  f("prefetch", prefetch, "finished batches held ready").range(1, 1024);
+  f("log_every", log_every, "steps between lines of metrics.jsonl").range(1);
+  f("checkpoint_every", checkpoint_every,
+    "steps between checkpoints; 0: each epoch, at most ten over the run")
+      .range(0);
+  f("checkpoint_minutes", checkpoint_minutes, "a checkpoint besides when the last is this old; 0: off")
+      .range(0);
+  f("keep", keep, "last checkpoints kept, the best by probe besides").range(1);
+  f("device", device, "where to compute; auto takes a GPU when there is one")
+      .choices({"auto", "cpu", "cuda"});
+  f("init", init, "weights to start from (a run, a checkpoint, a safetensors file); empty: drawn from the seed");
+  f("init_partial", init_partial, "load what fits of train.init and name what does not");
+}
+
+RunConfig::RunConfig(const std::string& method_name) : method(method_name) {
+  method_config = info().make_config();
+  MethodKey key{method};
+  table.add("", key);
+  table.add("data", data);
+  table.add("", *method_config);
+  table.add("augment", augment);
+  table.add("train", train);
+  table.add("health", health);
+  for (const auto& assignment : info().defaults) {
+    const auto equals = assignment.find('=');
+    table.set_default(assignment.substr(0, equals), assignment.substr(equals + 1));
+  }
+}
+
+std::unique_ptr<RunConfig> RunConfig::from_toml(const Json& document, const std::string& origin) {
+  const auto found = document.find("method");
+  if (found == document.end() || !found->is_string())
+    fail(origin, "names no method", "add a line such as method = \"mae\" at its top");
+  auto config = std::make_unique<RunConfig>(found->get<std::string>());
+  config->table.merge(document, origin);
+  return config;
+}
+
+void RunConfig::resolve() {
+  method_config->resolve(table);
+  check_normalization(data, table.get("encoder.in_chans").get<int64_t>());
+  if (train.betas.size() != 2)
+    fail("train.betas", str(train.betas.size(), " values"), "give two, e.g. [0.9, 0.95]");
+  if (augment.scale.size() != 2 || augment.ratio.size() != 2)
+    fail("augment.scale and augment.ratio", "not two values each",
+         "give smallest and largest, e.g. [0.2, 1.0]");
+}
+
+std::string RunConfig::to_toml() const { return table.to_toml(); }
+
+const MethodInfo& RunConfig::info() const { return Registry<MethodInfo>::instance().get(method); }
+
+std::shared_ptr<Method> RunConfig::make_method() const {
+  SeededDraws draws(static_cast<uint64_t>(train.seed));
+  return info().make(*method_config, draws);
+}
+
+}  // namespace lacuna::train

@@ -1,0 +1,91 @@
+#pragma once
+// The config of a run: method, data, augmentation and training as one document (a run's config.toml).
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lacuna/core/config.h"
+#include "lacuna/data/loader.h"
+#include "lacuna/data/transform.h"
+#include "lacuna/method/method.h"
+
+namespace lacuna::train {
+
+/// Keys `data.*`.
+struct DataConfig {
+  std::string uri = "synthetic:scenes";
+  std::vector<double> mean, std;      ///< empty: measured on the data
+  int64_t max_bad = 10;
+  int64_t max_pixels = int64_t{1} << 28;
+  void fields(Fields& f);
+};
+
+/// Keys `health.*`.
+struct HealthConfig {
+  int64_t every = 0;          ///< steps between health checks; 0: ten over the run
+  int64_t samples = 512;      ///< pictures that rank, spread and k-NN are measured on; half as many are queries
+  std::string probe;          ///< labelled data URI for k-NN; empty: the training data where they are labelled
+  int64_t preview_every = 0;  ///< steps between preview panels; 0: six over the run
+  int64_t preview_images = 6;
+  int64_t max_skipped = 5;    ///< steps in a row with a loss that is not finite, or a spike, before the run ends
+  double spike = 50;          ///< a gradient norm this many times its running median is a spike; 0: off
+  void fields(Fields& f);
+};
+
+/// Keys `train.*` (contracts.md lists those that scripts rely on).
+struct TrainConfig {
+  double epochs = 400;
+  int64_t steps = -1;           ///< overrides epochs when >= 0; 0 writes the untrained network
+  int64_t batch_size = 64;      ///< for one process and one micro-step
+  int64_t accum = 1;
+  std::string optimizer = "adamw";
+  double lr = 0;                ///< 0: base_lr * effective batch / 256
+  double base_lr = 1.5e-4;
+  double min_lr = 0;
+  double warmup_epochs = 40;
+  double weight_decay = 0.05;
+  std::vector<double> betas{0.9, 0.999};
+  double momentum = 0.9;        ///< of LARS
+  double clip_grad = 0;         ///< global norm; 0: off
+  std::string precision = "fp32";  ///< fp32 | bf16 (autocast; weights and optimiser stay fp32)
+  int64_t seed = 0;
+  int64_t workers = 2;
+  int64_t prefetch = 4;
+  int64_t log_every = 10;
+  int64_t checkpoint_every = 0;    ///< in steps; 0: once for each epoch, at most ten over the run
+  int64_t keep = 2;                ///< last checkpoints kept (the best by probe is kept besides)
+  double checkpoint_minutes = 10;  ///< a checkpoint besides when the last is this old; 0: off
+  std::string device = "auto";     ///< auto | cpu | cuda
+  std::string init;                ///< weights to start from; empty: drawn from the seed
+  bool init_partial = false;       ///< load what fits of them
+  void fields(Fields& f);
+};
+
+/// All of a run's keys and the structs behind them.
+class RunConfig {
+ public:
+  /// The method's own defaults applied; nothing chosen yet.
+  explicit RunConfig(const std::string& method);
+  RunConfig(const RunConfig&) = delete;
+  RunConfig& operator=(const RunConfig&) = delete;
+
+  /// A recipe or a run's config.toml; `method = "..."` at its top chooses the method.
+  static std::unique_ptr<RunConfig> from_toml(const Json& document, const std::string& origin);
+
+  /// Derived keys filled, impossible combinations refused. Call after the last set.
+  void resolve();
+  std::string to_toml() const;
+  const MethodInfo& info() const;
+  std::shared_ptr<Method> make_method() const;  ///< initial weights drawn from train.seed
+
+  std::string method;
+  std::unique_ptr<MethodConfig> method_config;
+  DataConfig data;
+  data::AugmentConfig augment;
+  TrainConfig train;
+  HealthConfig health;
+  ConfigTable table;
+};
+
+}  // namespace lacuna::train

@@ -1,0 +1,216 @@
+#include "lacuna/train/optim.h"
+
+#include <ATen/ops/_foreach_add.h>
+#include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/_foreach_norm.h>
+#include <ATen/ops/_fused_adamw.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "lacuna/core/error.h"
+
+namespace lacuna::train {
+
+namespace {
+
+using TensorList = std::vector<Tensor>;
+
+void check_groups(const std::vector<ParamGroup>& groups) {
+  for (const auto& group : groups) {
+    LACUNA_ASSERT(group.names.size() == group.params.size());
+    // The fused kernel walks over memory and does not look at strides.
+    for (const auto& param : group.params) LACUNA_ASSERT(param.is_leaf() && param.is_contiguous());
+  }
+}
+
+/// One tensor beside each parameter of each group.
+using Slots = std::vector<TensorList>;
+
+template <class Make>
+Slots make_slots(const std::vector<ParamGroup>& groups, Make make) {
+  Slots slots;
+  for (const auto& group : groups) {
+    TensorList& list = slots.emplace_back();
+    for (const auto& param : group.params) list.push_back(make(param.detach()));
+  }
+  return slots;
+}
+
+void name_slots(const std::vector<ParamGroup>& groups, const Slots& slots, const std::string& kind,
+                io::Tensors& out) {
+  for (size_t g = 0; g < groups.size(); ++g)
+    for (size_t i = 0; i < slots[g].size(); ++i) out[kind + "." + groups[g].names[i]] = slots[g][i];
+}
+
+TensorList gradients(const std::vector<ParamGroup>& groups) {
+  TensorList out;
+  for (const auto& group : groups)
+    for (const auto& param : group.params)
+      if (param.grad().defined()) out.push_back(param.grad());
+  return out;
+}
+
+class AdamW final : public Optimizer {
+ public:
+  AdamW(std::vector<ParamGroup> groups, double beta1, double beta2, double eps)
+      : Optimizer(std::move(groups)), beta1_(beta1), beta2_(beta2), eps_(eps) {
+    const auto zeros = [](const Tensor& param) { return at::zeros_like(param); };
+    exp_avg_ = make_slots(groups_, zeros);
+    exp_avg_sq_ = make_slots(groups_, zeros);
+    // On the parameter's device, where the kernel reads it; one each, since a skipped parameter does not
+    // count a step.
+    step_ = make_slots(groups_,
+                       [](const Tensor& param) { return at::zeros({}, param.options().dtype(at::kFloat)); });
+  }
+
+  void step(double lr) override {
+    const torch::NoGradGuard no_grad;
+    for (size_t g = 0; g < groups_.size(); ++g) {
+      const ParamGroup& group = groups_[g];
+      TensorList params, grads, exp_avg, exp_avg_sq, steps;
+      for (size_t i = 0; i < group.params.size(); ++i) {
+        const Tensor& grad = group.params[i].grad();
+        if (!grad.defined()) continue;
+        params.push_back(group.params[i]);
+        grads.push_back(grad.contiguous());
+        exp_avg.push_back(exp_avg_[g][i]);
+        exp_avg_sq.push_back(exp_avg_sq_[g][i]);
+        steps.push_back(step_[g][i]);
+      }
+      if (params.empty()) continue;
+      at::_foreach_add_(steps, 1);
+      at::_fused_adamw_(params, grads, exp_avg, exp_avg_sq, /*max_exp_avg_sqs=*/{}, steps,
+                        lr * group.lr_scale, beta1_, beta2_, group.weight_decay, eps_, /*amsgrad=*/false,
+                        /*maximize=*/false);
+    }
+  }
+
+  io::Tensors state() const override {
+    io::Tensors out;
+    name_slots(groups_, exp_avg_, "exp_avg", out);
+    name_slots(groups_, exp_avg_sq_, "exp_avg_sq", out);
+    name_slots(groups_, step_, "step", out);
+    return out;
+  }
+
+ private:
+  double beta1_, beta2_, eps_;
+  Slots exp_avg_, exp_avg_sq_, step_;
+};
+
+class LARS final : public Optimizer {
+ public:
+  LARS(std::vector<ParamGroup> groups, double momentum, double trust)
+      : Optimizer(std::move(groups)), momentum_(momentum), trust_(trust) {
+    mu_ = make_slots(groups_, [](const Tensor& param) { return at::zeros_like(param); });
+  }
+
+  void step(double lr) override {
+    const torch::NoGradGuard no_grad;
+    for (size_t g = 0; g < groups_.size(); ++g) {
+      const ParamGroup& group = groups_[g];
+      for (size_t i = 0; i < group.params.size(); ++i) {
+        Tensor param = group.params[i];
+        if (!param.grad().defined()) continue;
+        mu_[g][i].mul_(momentum_).add_(scaled_gradient(param, group.weight_decay));
+        param.add_(mu_[g][i], -lr * group.lr_scale);
+      }
+    }
+  }
+
+  io::Tensors state() const override {
+    io::Tensors out;
+    name_slots(groups_, mu_, "mu", out);
+    return out;
+  }
+
+ private:
+  Tensor scaled_gradient(const Tensor& param, double weight_decay) const {
+    if (param.dim() <= 1) return param.grad();
+    const Tensor update = param.grad().add(param, weight_decay);
+    const Tensor param_norm = param.norm(), update_norm = update.norm();
+    // Chosen on the device, so that a GPU never waits for a norm.
+    const Tensor scale = at::where((param_norm > 0).logical_and(update_norm > 0),
+                                   trust_ * param_norm / update_norm, at::ones_like(param_norm));
+    return update * scale;
+  }
+
+  double momentum_, trust_;
+  Slots mu_;
+};
+
+}  // namespace
+
+std::vector<ParamGroup> parameter_groups(const Method& method, double weight_decay) {
+  ParamGroup plain, decayed;
+  decayed.weight_decay = weight_decay;
+  for (const auto& item : method.named_parameters()) {
+    if (!item.value().requires_grad()) continue;
+    ParamGroup& group = method.decays(item.key(), item.value()) ? decayed : plain;
+    group.names.push_back(item.key());
+    group.params.push_back(item.value());
+  }
+  std::vector<ParamGroup> groups;
+  for (auto* group : {&plain, &decayed})
+    if (!group->params.empty()) groups.push_back(std::move(*group));
+  return groups;
+}
+
+Optimizer::Optimizer(std::vector<ParamGroup> groups) : groups_(std::move(groups)) { check_groups(groups_); }
+
+void Optimizer::zero_grad() {
+  for (auto& group : groups_)
+    for (auto& param : group.params) param.mutable_grad().reset();
+}
+
+void Optimizer::load_state(const io::Tensors& saved, const std::string& origin) {
+  const torch::NoGradGuard no_grad;
+  const io::Tensors own = state();
+  const auto refuse = [&](const std::string& why) {
+    fail(origin, "the optimiser's state does not fit: " + why,
+         "continue with the method, sizes and train.optimizer that the run began with");
+  };
+  for (const auto& [name, tensor] : saved)
+    if (!own.count(name)) refuse("unexpected tensor " + name);
+  for (const auto& [name, tensor] : own) {
+    const auto found = saved.find(name);
+    if (found == saved.end()) refuse("no tensor " + name);
+    if (found->second.sizes() != tensor.sizes())
+      refuse(str(name, " has shape ", found->second.sizes(), " instead of ", tensor.sizes()));
+  }
+  for (const auto& [name, tensor] : own) tensor.copy_(saved.at(name));
+}
+
+std::unique_ptr<Optimizer> make_adamw(std::vector<ParamGroup> groups, double beta1, double beta2,
+                                      double eps) {
+  return std::make_unique<AdamW>(std::move(groups), beta1, beta2, eps);
+}
+
+std::unique_ptr<Optimizer> make_lars(std::vector<ParamGroup> groups, double momentum, double trust) {
+  return std::make_unique<LARS>(std::move(groups), momentum, trust);
+}
+
+double gradient_norm(const std::vector<ParamGroup>& groups) {
+  const TensorList grads = gradients(groups);
+  if (grads.empty()) return 0;
+  return at::stack(at::_foreach_norm(grads, 2)).norm().item<double>();
+}
+
+void clip_gradients(const std::vector<ParamGroup>& groups, double norm, double max_norm) {
+  const double factor = max_norm / (norm + 1e-6);
+  if (!(factor < 1)) return;
+  const torch::NoGradGuard no_grad;
+  at::_foreach_mul_(gradients(groups), factor);
+}
+
+double cosine_lr(double epoch, double epochs, double warmup_epochs, double lr, double min_lr) {
+  if (epoch < warmup_epochs) return lr * epoch / warmup_epochs;
+  if (epoch >= epochs) return min_lr;
+  const double done = (epoch - warmup_epochs) / (epochs - warmup_epochs);
+  return min_lr + (lr - min_lr) * 0.5 * (1 + std::cos(std::numbers::pi * done));
+}
+
+}  // namespace lacuna::train

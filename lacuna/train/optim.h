@@ -1,0 +1,60 @@
+#pragma once
+// Optimisers with a state that is plain tensors, so that a checkpoint holds it exactly.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lacuna/io/safetensors.h"
+#include "lacuna/method/method.h"
+
+namespace lacuna::train {
+
+/// Parameters that share settings. `lr_scale` multiplies the schedule's rate (layer-wise decay).
+struct ParamGroup {
+  std::vector<std::string> names;
+  std::vector<Tensor> params;
+  double weight_decay = 0, lr_scale = 1;
+};
+
+/// Trainable parameters of a method in two groups: with and without weight decay (Method::decays).
+std::vector<ParamGroup> parameter_groups(const Method& method, double weight_decay);
+
+class Optimizer {
+ public:
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
+  virtual ~Optimizer() = default;
+  /// One update from the parameters' .grad; parameters without one are left alone.
+  virtual void step(double lr) = 0;
+  void zero_grad();
+  const std::vector<ParamGroup>& groups() const { return groups_; }
+  /// State by "<kind>.<parameter name>"; shares memory.
+  virtual io::Tensors state() const = 0;
+  /// Error naming `origin` when a tensor is missing, unexpected or misshapen.
+  void load_state(const io::Tensors& saved, const std::string& origin);
+
+ protected:
+  explicit Optimizer(std::vector<ParamGroup> groups);
+  std::vector<ParamGroup> groups_;
+};
+
+/// AdamW (Loshchilov & Hutter, ICLR 2019) as torch.optim.AdamW; LibTorch's fused kernel. Parameters must
+/// already be on their device. State: exp_avg, exp_avg_sq and step (scalar, float32) of each parameter.
+std::unique_ptr<Optimizer> make_adamw(std::vector<ParamGroup> groups, double beta1, double beta2,
+                                      double eps = 1e-8);
+/// LARS as MAE's linear probe uses it (util/lars.py; You et al. 2017): for tensors with ndim > 1 g += wd*p,
+/// then g *= trust*|p|/|g| (1 when a norm is 0); mu = momentum*mu + g; p -= lr*mu. 1-D tensors skip decay and
+/// scaling. State: mu of each parameter.
+std::unique_ptr<Optimizer> make_lars(std::vector<ParamGroup> groups, double momentum = 0.9,
+                                     double trust = 0.001);
+
+/// Euclidean norm of all gradients together (fp32; inf or nan when one of them is), and their scaling to
+/// `max_norm` as torch.nn.utils.clip_grad_norm_ (factor max_norm / (norm + 1e-6), never above 1).
+double gradient_norm(const std::vector<ParamGroup>& groups);
+void clip_gradients(const std::vector<ParamGroup>& groups, double norm, double max_norm);
+
+/// Linear warm-up from 0, then half a cosine to min_lr, by fractional epoch (MAE util/lr_sched.py).
+double cosine_lr(double epoch, double epochs, double warmup_epochs, double lr, double min_lr);
+
+}  // namespace lacuna::train

@@ -1,0 +1,16 @@
+#pragma once
+// Side-by-side pictures of what was hidden and what was predicted.
+
+#include "lacuna/data/transform.h"
+#include "lacuna/method/method.h"
+
+namespace lacuna::train {
+
+/// [H', W', 3] uint8: a row for each image: original, what the encoder saw (hidden patches grey), prediction,
+/// prediction under the visible patches; a caption above each column in a built-in bitmap font; small images
+/// are enlarged by whole factors. Any channel count: 1 is grey, 3 colour, otherwise the first three (of two
+/// the first), said in the caption. Without a pixel prediction the last two columns are left out. Pictures
+/// that leave [0, 1] or stay below a quarter of it are stretched, all columns alike.
+Tensor preview_panel(const Preview& preview, const data::Normalization& normalization);
+
+}  // namespace lacuna::train

@@ -1,0 +1,82 @@
+#include "lacuna/train/step.h"
+
+#include <ATen/autocast_mode.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "lacuna/core/error.h"
+
+namespace lacuna::train {
+
+namespace {
+
+constexpr size_t kWindow = 64, kEnough = 16;
+
+void add_scalars(const std::map<std::string, Tensor>& from, double weight,
+                 std::map<std::string, double>& to) {
+  for (const auto& [name, value] : from) to[name] += weight * value.item<double>();
+}
+
+std::string unsound(const StepResult& result, SpikeDetector& spikes) {
+  if (!std::isfinite(result.loss)) return str("loss is ", result.loss);
+  if (!std::isfinite(result.grad_norm)) return str("gradient norm is ", result.grad_norm);
+  if (spikes.is_spike(result.grad_norm)) return str("gradient norm ", result.grad_norm, " is a spike");
+  return "";
+}
+
+}  // namespace
+
+Autocast::Autocast(bool enabled, torch::DeviceType device) : enabled_(enabled), device_(device) {
+  if (!enabled_) return;
+  at::autocast::set_autocast_enabled(device_, true);
+  at::autocast::set_autocast_dtype(device_, torch::kBFloat16);
+  at::autocast::increment_nesting();
+}
+
+Autocast::~Autocast() {
+  if (!enabled_) return;
+  if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
+  at::autocast::set_autocast_enabled(device_, false);
+}
+
+bool SpikeDetector::is_spike(double norm) {
+  bool spike = false;
+  if (factor_ > 0 && window_.size() >= kEnough) {
+    auto sorted = window_;
+    std::nth_element(sorted.begin(), sorted.begin() + sorted.size() / 2, sorted.end());
+    spike = norm > factor_ * sorted[sorted.size() / 2];
+  }
+  window_.push_back(norm);
+  if (window_.size() > kWindow) window_.erase(window_.begin());
+  return spike;
+}
+
+StepResult take_step(Method& method, Optimizer& optimizer, const std::vector<Batch>& batches, double lr,
+                     const TrainConfig& config, SpikeDetector& spikes) {
+  StepResult result;
+  const double weight = 1.0 / static_cast<double>(batches.size());
+  optimizer.zero_grad();
+  for (const auto& batch : batches) {
+    SeededDraws draws(static_cast<uint64_t>(config.seed), 0, batch.sample);
+    Loss loss;
+    {
+      const Autocast autocast(config.precision == "bf16", batch.image.device().type());
+      loss = method.forward(batch, draws);
+    }
+    result.loss += weight * loss.total.item<double>();
+    add_scalars(loss.parts, weight, result.parts);
+    for (const auto& [name, value] : loss.stats) result.stats[name] += weight * value;
+    if (!std::isfinite(result.loss)) break;
+    (batches.size() > 1 ? loss.total * weight : loss.total).backward();
+  }
+  result.grad_norm = std::isfinite(result.loss) ? gradient_norm(optimizer.groups()) : NAN;
+  result.problem = unsound(result, spikes);
+  if (!result.problem.empty()) return result;
+  if (config.clip_grad > 0) clip_gradients(optimizer.groups(), result.grad_norm, config.clip_grad);
+  optimizer.step(lr);
+  return result;
+}
+
+}  // namespace lacuna::train

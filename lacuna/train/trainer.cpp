@@ -1,0 +1,317 @@
+#include "lacuna/train/trainer.h"
+
+#include <torch/torch.h>
+
+#include <cmath>
+
+#include "lacuna/core/error.h"
+#include "lacuna/core/log.h"
+#include "lacuna/data/inspect.h"
+#include "lacuna/train/signals.h"
+
+namespace lacuna::train {
+
+namespace {
+
+constexpr int64_t kMeasuredRecords = 2048;  // enough for mean and std to three digits
+
+std::string rounded(double value, int digits = 3) {
+  std::ostringstream out;
+  out.precision(digits);
+  out << value;
+  return out.str();
+}
+
+std::unique_ptr<Optimizer> make_optimizer(const Method& method, const TrainConfig& config) {
+  auto groups = parameter_groups(method, config.weight_decay);
+  if (config.optimizer == "lars") return make_lars(std::move(groups), config.momentum);
+  return make_adamw(std::move(groups), config.betas[0], config.betas[1]);
+}
+
+io::Metadata weights_metadata(const RunConfig& config, int64_t step) {
+  return {{"format", "pt"},
+          {"lacuna.method", config.method},
+          {"lacuna.config", config.to_toml()},
+          {"lacuna.step", str(step)}};
+}
+
+// Where the run starts from, and what of it did not fit, is written into the run's config and log.
+void load_init(Method& method, const TrainConfig& config) {
+  if (config.init.empty()) return;
+  const auto weights = find_weights(config.init);
+  const auto skipped = load_weights(method, weights.tensors, weights.origin, config.init_partial);
+  log::info(str("started from ", weights.origin));
+  if (!skipped.empty()) log::warn(str(skipped.size(), " tensors not loaded: ", join(skipped)));
+}
+
+void save_batches(const io::fs::path& run, const std::vector<Batch>& batches, int64_t step) {
+  io::make_folder(run / "skipped");
+  io::Tensors tensors;
+  std::vector<std::string> keys;
+  for (size_t i = 0; i < batches.size(); ++i) {
+    tensors[str("image.", i)] = batches[i].image;
+    tensors[str("label.", i)] = batches[i].label;
+    tensors[str("sample.", i)] = torch::tensor(batches[i].sample);
+    keys.insert(keys.end(), batches[i].key.begin(), batches[i].key.end());
+  }
+  char name[32];
+  std::snprintf(name, sizeof name, "step-%08lld.safetensors", static_cast<long long>(step));
+  io::save_safetensors(run / "skipped" / name, tensors, {{"keys", join(keys, "\n")}});
+}
+
+}  // namespace
+
+torch::Device choose_device(const std::string& device) {
+  const bool gpu = torch::cuda::is_available();
+  if (device == "cuda" && !gpu)
+    fail("train.device cuda", "no GPU is usable here", "use train.device = auto or cpu");
+  return device != "cpu" && gpu ? torch::Device(torch::kCUDA) : torch::Device(torch::kCPU);
+}
+
+std::shared_ptr<data::Dataset> settle_data(RunConfig& config) {
+  auto dataset = data::open_dataset(config.data.uri, "train");
+  const bool channels_given = config.table.is_set("encoder.in_chans");
+  if (!channels_given || config.data.mean.empty()) {
+    const int64_t channels = channels_given ? config.table.get("encoder.in_chans").get<int64_t>() : 0;
+    const auto report = data::inspect_dataset(*dataset, kMeasuredRecords, channels,
+                                              std::max<int64_t>(1, config.train.workers),
+                                              {.max_pixels = config.data.max_pixels});
+    if (report.read == 0)
+      fail(config.data.uri, str("none of its ", report.count, " records can be read"),
+           "see `lacuna inspect`");
+    if (!channels_given) config.table.set("encoder.in_chans", report.main_channels, "the data");
+    if (config.data.mean.empty()) {
+      const auto measured = report.normalization();
+      config.table.set("data.mean", measured.mean, "the data");
+      config.table.set("data.std", measured.std, "the data");
+    }
+  }
+  config.resolve();
+  return dataset;
+}
+
+data::ImageTransform make_transform(const RunConfig& config, const Method& method) {
+  const auto input = method.input();
+  return {config.augment,
+          input.size,
+          input.channels,
+          {config.data.mean, config.data.std},
+          {.max_pixels = config.data.max_pixels}};
+}
+
+Trainer::Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, bool resume)
+    : config_(std::move(config)),
+      folder_(run, resume),
+      device_(choose_device(config_->train.device)),
+      dataset_(settle_data(*config_)),
+      method_(config_->make_method()),
+      spikes_(config_->health.spike) {
+  const auto& train = config_->train;
+  method_->to(device_);
+  const auto transform = make_transform(*config_, *method_);
+  loader_ = std::make_unique<data::Loader>(dataset_, transform,
+                                           data::LoaderConfig{.batch_size = train.batch_size,
+                                                              .workers = train.workers,
+                                                              .prefetch = train.prefetch,
+                                                              .seed = static_cast<uint64_t>(train.seed),
+                                                              .max_bad = config_->data.max_bad});
+  plan_ = make_plan(*config_, dataset_->size(), loader_->batches_per_epoch(), /*world=*/1);
+  optimizer_ = make_optimizer(*method_, train);
+  monitor_ = std::make_unique<Monitor>(*config_, dataset_, transform, device_);
+  if (!resume) {
+    load_init(*method_, train);
+    folder_.write_config(config_->to_toml());
+  } else if (const auto checkpoint = newest_checkpoint(run)) {
+    resume_from(*checkpoint);
+  } else {
+    log::warn(run.string() + " holds no checkpoint yet: starting from step 0");
+    folder_.rewind_metrics(-1);
+  }
+}
+
+void Trainer::resume_from(const Checkpoint& checkpoint) {
+  const std::string origin = (folder_.path() / "checkpoints").string();
+  load_weights(*method_, checkpoint.model, origin);
+  optimizer_->load_state(checkpoint.trainer, origin);
+  const auto& state = checkpoint.state;
+  step_ = checkpoint.step;
+  skipped_ = state.at("skipped").get<int64_t>();
+  skipped_in_row_ = state.at("skipped_in_row").get<int64_t>();
+  loss_sum_ = state.at("loss_sum").get<double>();
+  loss_count_ = state.at("loss_count").get<int64_t>();
+  best_ = state.at("best").get<double>();
+  spikes_.load(state.at("norms"));
+  for (const auto& check : state.at("health")) health_.push_back(health_from_json(check));
+  loader_->set_bad_records(state.at("bad_records").get<int64_t>());
+  loader_->seek(checkpoint.position);
+  folder_.rewind_metrics(step_);
+  saved_step_ = step_;
+  verdict_ = judge(health_);
+  log::info(str("resumed at step ", step_, " of ", plan_.steps));
+}
+
+void Trainer::begin() {
+  for (const auto& rule : rules_used(*config_, plan_)) log::info(rule);
+  for (const auto& warning : warnings(*config_, plan_)) log::warn(warning);
+  clock_ = health_clock_ = saved_at_ = log::monotonic_seconds();
+  if (step_ > 0) return;
+  show_preview();
+  check_health();
+  if (plan_.steps == 0) save();
+}
+
+void Trainer::run() {
+  const SignalGuard signals;
+  method_->train();
+  begin();
+  log::Progress progress("train");
+  while (step_ < plan_.steps) {
+    step_once();
+    progress.update(
+        step_, plan_.steps,
+        str("loss ", rounded(loss_count_ ? loss_sum_ / static_cast<double>(loss_count_) : NAN, 4)));
+    if (signals.requested()) {
+      save();
+      throw Interrupted(str("stopped at step ", step_, " of ", plan_.steps, "; --resume continues"));
+    }
+  }
+}
+
+std::vector<Batch> Trainer::next_batches() {
+  std::vector<Batch> batches;
+  for (int64_t i = 0; i < config_->train.accum; ++i) {
+    batches.push_back(loader_->next());
+    batches.back().image = batches.back().image.to(device_);
+  }
+  return batches;
+}
+
+void Trainer::step_once() {
+  // The rate is that of the epoch at the start of the step (MAE, engine_pretrain.py): the very first one is
+  // 0.
+  const double epoch = static_cast<double>(step_) / static_cast<double>(plan_.steps_per_epoch);
+  const double lr = cosine_lr(epoch, plan_.epochs, plan_.warmup_epochs, plan_.lr, config_->train.min_lr);
+  const auto batches = next_batches();
+  const auto result = take_step(*method_, *optimizer_, batches, lr, config_->train, spikes_);
+  ++step_;
+  if (result.problem.empty())
+    after_step(result, batches, lr);
+  else
+    skip_step(result, batches);
+
+  const bool last = step_ == plan_.steps;
+  if (step_ % plan_.preview_every == 0 || last) show_preview();
+  if (step_ % plan_.health_every == 0 || last) check_health();
+  const double minutes = (log::monotonic_seconds() - saved_at_) / 60;
+  const bool due = config_->train.checkpoint_minutes > 0 && minutes >= config_->train.checkpoint_minutes;
+  if (step_ % plan_.checkpoint_every == 0 || last || due) save();
+}
+
+void Trainer::after_step(const StepResult& result, const std::vector<Batch>& batches, double lr) {
+  skipped_in_row_ = 0;
+  loss_sum_ += result.loss;
+  ++loss_count_;
+  for (const auto& batch : batches) items_ += static_cast<double>(batch.size());
+  const double per_epoch = static_cast<double>(plan_.steps_per_epoch);
+  method_->after_step({step_, plan_.steps, static_cast<double>(step_) / per_epoch, plan_.epochs});
+  if (step_ % config_->train.log_every == 0 || step_ == 1 || step_ == plan_.steps)
+    log_step(result, lr, plan_.effective_batch);
+}
+
+void Trainer::log_step(const StepResult& result, double lr, int64_t items) {
+  const double now = log::monotonic_seconds(), seconds = std::max(now - clock_, 1e-9);
+  const double waited = loader_->wait_seconds() - wait_;
+  Json line = {{"step", step_},
+               {"epoch", static_cast<double>(step_) / static_cast<double>(plan_.steps_per_epoch)},
+               {"loss", result.loss},
+               {"lr", lr},
+               {"grad_norm", result.grad_norm},
+               {"items", items},
+               {"items_per_s", items_ / seconds},
+               {"data_wait_s", waited},
+               {"data_wait", std::min(1.0, waited / seconds)},
+               {"skipped", skipped_},
+               {"bad_records", loader_->bad_records()}};
+  for (const auto& [name, value] : result.parts) line["loss." + name] = value;
+  for (const auto& [name, value] : result.stats) line[name] = value;
+  folder_.log(line);
+  clock_ = now;
+  wait_ += waited;
+  items_ = 0;
+}
+
+void Trainer::skip_step(const StepResult& result, const std::vector<Batch>& batches) {
+  ++skipped_;
+  ++skipped_in_row_;
+  save_batches(folder_.path(), batches, step_);
+  folder_.log({{"step", step_}, {"event", "skipped"}, {"why", result.problem}, {"skipped", skipped_}});
+  log::warn(str("step ", step_, " not applied: ", result.problem, "; its batch is in ",
+                folder_.path().string(), "/skipped"));
+  if (skipped_in_row_ < config_->health.max_skipped) return;
+  save();
+  fail(str("step ", step_), str(result.problem, ", ", skipped_in_row_, " steps in a row"),
+       str("the weights are those of the last good step, kept in ", folder_.path().string(),
+           "/checkpoints; lower train.lr, set train.clip_grad or use train.precision = fp32"));
+}
+
+void Trainer::check_health() {
+  auto health = monitor_->check(*method_, step_);
+  const double now = log::monotonic_seconds();
+  health.loss = loss_count_ ? loss_sum_ / static_cast<double>(loss_count_) : NAN;
+  health.data_wait =
+      step_ == 0
+          ? 0
+          : std::min(1.0, (loader_->wait_seconds() - health_wait_) / std::max(now - health_clock_, 1e-9));
+  health_.push_back(health);
+  verdict_ = judge(health_);
+  log::info(str("step ", step_, ": ", health_line(health, verdict_)));
+  Json line = {{"step", step_},
+               {"health.rank", health.spread.effective_rank},
+               {"health.deviation", health.spread.deviation},
+               {"health.data_wait", health.data_wait},
+               {"health.verdict", verdict_.text}};
+  if (health.has_skill)
+    line["health.skill_mean"] = health.skill.over_mean, line["health.skill_blur"] = health.skill.over_blur;
+  if (monitor_->labelled()) line["health.knn"] = health.knn, line["health.knn_chance"] = health.knn_chance;
+  folder_.log(line);
+  loss_sum_ = 0, loss_count_ = 0;
+  health_wait_ = loader_->wait_seconds();
+
+  const double probe = monitor_->labelled() ? health.knn : health.skill.over_mean;
+  if (step_ > 0 && probe > best_) {
+    best_ = probe;
+    save();
+    mark_best(folder_.path(), step_);
+  }
+  health_clock_ = log::monotonic_seconds();
+}
+
+void Trainer::show_preview() { folder_.save_preview(monitor_->panel(*method_), step_); }
+
+void Trainer::save() {
+  saved_at_ = log::monotonic_seconds();
+  if (saved_step_ == step_) return;
+  Checkpoint checkpoint{.step = step_,
+                        .position = loader_->position(),
+                        .model = method_->weights(),
+                        .trainer = optimizer_->state(),
+                        .metadata = weights_metadata(*config_, step_)};
+  Json checks = Json::array();
+  for (const auto& health : health_) checks.push_back(to_json(health));
+  checkpoint.state = {{"skipped", skipped_},
+                      {"skipped_in_row", skipped_in_row_},
+                      {"loss_sum", loss_sum_},
+                      {"loss_count", loss_count_},
+                      {"best", best_},
+                      {"norms", spikes_.to_json()},
+                      {"health", std::move(checks)},
+                      {"bad_records", loader_->bad_records()},
+                      {"data", dataset_->uri()},
+                      {"records", dataset_->size()},
+                      {"finished", step_ == plan_.steps}};
+  save_checkpoint(folder_.path(), checkpoint);
+  saved_step_ = step_;
+  prune_checkpoints(folder_.path(), config_->train.keep);
+}
+
+}  // namespace lacuna::train
