@@ -17,8 +17,9 @@ struct Options {
 
 void write_features(const Options& options) {
   if (options.output.json) log::reserve_stdout();
-  eval::EvalConfig config;
-  const auto model = eval::load_model(options.weights, eval::take_eval_settings(config, options.settings), options.best);
+  auto settings = options.settings;
+  const auto config = eval::take_eval_config(settings);
+  const auto model = eval::load_model(options.weights, settings, options.best);
   const auto dataset = data::open_dataset(options.data.empty() ? model.config->data.uri : options.data);
   const auto found = eval::extract_features(model, dataset, config);
   io::Tensors tensors{{"features", found.features}};

@@ -80,7 +80,8 @@ Json toml_to_json(const toml::node& node) {
   if (const auto* value = node.as_boolean()) return value->get();
   std::ostringstream text;
   node.visit([&text](const auto& leaf) {
-    if constexpr (toml::is_date<decltype(leaf)> || toml::is_time<decltype(leaf)> || toml::is_date_time<decltype(leaf)>)
+    if constexpr (toml::is_date<decltype(leaf)> || toml::is_time<decltype(leaf)> ||
+                  toml::is_date_time<decltype(leaf)>)
       text << leaf.get();
   });
   return text.str();
@@ -103,12 +104,14 @@ std::string toml_value(const Json& value) {
   return value.dump();  // JSON's strings, integers and booleans are TOML's
 }
 
-void collect_leaves(const Json& node, const std::string& prefix, std::vector<std::pair<std::string, Json>>& out) {
+void collect_leaves(const Json& node, const std::string& prefix,
+                    std::vector<std::pair<std::string, Json>>& out) {
   if (!node.is_object()) {
     out.emplace_back(prefix, node);
     return;
   }
-  for (const auto& [key, value] : node.items()) collect_leaves(value, prefix.empty() ? key : prefix + "." + key, out);
+  for (const auto& [key, value] : node.items())
+    collect_leaves(value, prefix.empty() ? key : prefix + "." + key, out);
 }
 
 }  // namespace
@@ -126,7 +129,9 @@ Field& Field::range(double from, double to) {
 }
 
 Json Field::get() const {
-  return std::visit(Overloaded{[](const Size2* size) { return Json::array({size->h, size->w}); },
+  return std::visit(Overloaded{[](const Size2* size) {
+                                 return Json::array({size->h, size->w});
+                               },
                                [](const auto* plain) { return Json(*plain); }},
                     value);
 }
@@ -184,13 +189,14 @@ void Field::set(const Json& json) {
 }
 
 std::string Field::type_name() const {
-  return std::visit(Overloaded{[](const bool*) { return "bool"; }, [](const int64_t*) { return "int"; },
-                               [](const double*) { return "float"; }, [](const std::string*) { return "string"; },
-                               [](const Size2*) { return "size"; },
-                               [](const std::vector<double>*) { return "list of floats"; },
-                               [](const std::vector<int64_t>*) { return "list of ints"; },
-                               [](const std::vector<std::string>*) { return "list of strings"; }},
-                    value);
+  return std::visit(
+      Overloaded{[](const bool*) { return "bool"; }, [](const int64_t*) { return "int"; },
+                 [](const double*) { return "float"; }, [](const std::string*) { return "string"; },
+                 [](const Size2*) { return "size"; },
+                 [](const std::vector<double>*) { return "list of floats"; },
+                 [](const std::vector<int64_t>*) { return "list of ints"; },
+                 [](const std::vector<std::string>*) { return "list of strings"; }},
+      value);
 }
 
 Field& ConfigTable::field(const std::string& key, const std::string& origin) {
@@ -225,7 +231,8 @@ void ConfigTable::set_text(const std::string& key, const std::string& text, cons
 void ConfigTable::set_assignment(const std::string& assignment, const std::string& origin) {
   const auto equals = assignment.find('=');
   if (equals == std::string::npos)
-    fail("'" + assignment + "' (" + origin + ")", "not of the form key=value", "write e.g. --set train.epochs=20");
+    fail("'" + assignment + "' (" + origin + ")", "not of the form key=value",
+         "write e.g. --set train.epochs=20");
   set_text(assignment.substr(0, equals), assignment.substr(equals + 1), origin);
 }
 
@@ -282,8 +289,9 @@ Json parse_toml(const std::string& text, const std::string& origin) {
   try {
     return toml_to_json(toml::parse(text, origin));
   } catch (const toml::parse_error& error) {
-    fail(origin, str("not valid TOML at line ", error.source().begin.line, ", column ", error.source().begin.column, ": ",
-                     error.description()),
+    fail(origin,
+         str("not valid TOML at line ", error.source().begin.line, ", column ", error.source().begin.column,
+             ": ", error.description()),
          "mend that line");
   }
 }

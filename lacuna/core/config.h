@@ -42,8 +42,8 @@ struct Field {
   Field& range(double from, double to = std::numeric_limits<double>::infinity());
 
   Json get() const;
-  void set(const Json& value);     ///< Error when type, choice or range does not fit
-  std::string type_name() const;   ///< "int", "float", "size", "list of floats", ...
+  void set(const Json& value);    ///< Error when type, choice or range does not fit
+  std::string type_name() const;  ///< "int", "float", "size", "list of floats", ...
 };
 
 /// Collects the fields of a struct and of the structs inside it.

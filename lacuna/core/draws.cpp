@@ -136,7 +136,8 @@ at::Tensor RecordedDraws::recorded(std::string_view name, at::IntArrayRef shape)
   if (found == recorded_.end())
     fail(str("draw '", name, "'"), "the case's inputs do not hold it", "record it under this name");
   if (found->second.sizes() != shape)
-    fail(str("draw '", name, "'"), lacuna::str("recorded as ", found->second.sizes(), ", asked for as ", shape),
+    fail(str("draw '", name, "'"),
+         lacuna::str("recorded as ", found->second.sizes(), ", asked for as ", shape),
          "make the recorded draw fit the case's config");
   return found->second;
 }

@@ -1,6 +1,7 @@
 #pragma once
-// Randomness as data (architecture.md, idea 1). Whatever is random is asked for by name; no global generator exists.
-// A draw is a pure function of (seed, step, name, sample): workers, processes, call order and resume change nothing.
+// Randomness as data (architecture.md, idea 1). Whatever is random is asked for by name; no global generator
+// exists. A draw is a pure function of (seed, step, name, sample): workers, processes, call order and resume
+// change nothing.
 
 #include <ATen/core/Tensor.h>
 
@@ -21,11 +22,11 @@ class Stream {
  public:
   Stream(uint64_t seed, std::string_view name, uint64_t sample = 0, uint32_t step = 0);
   uint32_t bits();
-  double uniform();                                ///< [0, 1), 53 bits
-  double uniform(double low, double high);         ///< [low, high)
-  int64_t below(int64_t n);                        ///< 0 .. n-1, unbiased; n > 0
-  double normal();                                 ///< N(0, 1), Box-Muller
-  std::vector<int64_t> permutation(int64_t n);     ///< Fisher-Yates of 0 .. n-1
+  double uniform();                             ///< [0, 1), 53 bits
+  double uniform(double low, double high);      ///< [low, high)
+  int64_t below(int64_t n);                     ///< 0 .. n-1, unbiased; n > 0
+  double normal();                              ///< N(0, 1), Box-Muller
+  std::vector<int64_t> permutation(int64_t n);  ///< Fisher-Yates of 0 .. n-1
 
  private:
   std::array<uint32_t, 2> key_;

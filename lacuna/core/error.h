@@ -41,8 +41,8 @@ class Interrupted : public std::runtime_error {
   } while (false)
 [[noreturn]] void assertion_failed(const char* condition, const char* file, int line);
 
-/// Joins its arguments with operator<<: `str("got ", n, " images")`. An object, not a function, so that argument-dependent
-/// lookup never finds c10::str beside it.
+/// Joins its arguments with operator<<: `str("got ", n, " images")`. An object, not a function, so that
+/// argument-dependent lookup never finds c10::str beside it.
 struct Str {
   template <class... Args>
   std::string operator()(const Args&... args) const {

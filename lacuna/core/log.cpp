@@ -65,9 +65,10 @@ void Progress::update(int64_t done, int64_t total, const std::string& text) {
   last_ = now;
   const double share = total > 0 ? static_cast<double>(done) / static_cast<double>(total) : 0.0;
   const int filled = static_cast<int>(share * kBarWidth);
-  const std::string left = done > 0 && done < total ? ", " + duration((now - start_) * (1 / share - 1)) + " left" : "";
-  const std::string line = str(label_, " [", std::string(filled, '#'), std::string(kBarWidth - filled, '.'), "] ", done,
-                               "/", total, left, text.empty() ? "" : "  ", text);
+  const std::string left =
+      done > 0 && done < total ? ", " + duration((now - start_) * (1 / share - 1)) + " left" : "";
+  const std::string line = str(label_, " [", std::string(filled, '#'), std::string(kBarWidth - filled, '.'),
+                               "] ", done, "/", total, left, text.empty() ? "" : "  ", text);
   if (!terminal) {
     print(line);
     return;

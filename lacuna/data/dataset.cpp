@@ -123,6 +123,8 @@ std::string Uri::take_split(const std::vector<std::string>& there) {
     return std::count(there.begin(), there.end(), split) != 0;
   };
   if (has(wanted)) return wanted;
+  const std::string sibling = wanted == "test" ? "val" : wanted == "val" ? "test" : "";
+  if (!named && has(sibling)) return sibling;
   if (named || (!wanted.empty() && !there.empty()))
     fail("data URI '" + text + "'", "has no split '" + wanted + "'",
          there.empty() ? "leave split out" : "its splits: " + join(there));
@@ -161,7 +163,8 @@ std::shared_ptr<Dataset> open_dataset(const std::string& text, const std::string
 std::shared_ptr<Dataset> open_test_split(const std::string& text) {
   Uri uri = parse_uri(text);
   const DatasetScheme& scheme = Registry<DatasetScheme>::instance().get(uri.scheme);
-  if (!scheme.splits || uri.query.count("split") != 0) return nullptr;
+  const auto named = uri.query.extract("split");
+  if (!scheme.splits || (!named.empty() && named.mapped() != "train")) return nullptr;
   const auto there = scheme.splits(uri);
   for (const char* split : {"test", "val"})
     if (std::count(there.begin(), there.end(), split) != 0) {

@@ -46,7 +46,8 @@ struct Uri {
   /// Value of a query key, removed from `query`, or the fallback (for `split`: first `default_split`).
   std::string take(const std::string& key, const std::string& fallback);
   /// The split to open of those there: the one the user names (Error when it is not there), else the default
-  /// one, else "train", else the first. "" when the set has no splits.
+  /// one
+  /// ("test" and "val" stand in for each other), else "train", else the first. "" when the set has no splits.
   std::string take_split(const std::vector<std::string>& there);
 };
 
@@ -67,7 +68,8 @@ struct DatasetScheme {
 /// splits: imagefolder DIR/train, DIR/val; wds *train*, *val*, *test* shards; idx train-*, t10k-*; cifar10
 /// data_batch_*, test_batch. Error: unknown scheme, nothing there, no picture found, unknown query key.
 std::shared_ptr<Dataset> open_dataset(const std::string& uri, const std::string& split = "");
-/// The set's own test split ("test", else "val"), or null when it has none or the URI names a split itself.
+/// The set's own test split ("test", else "val"), or null when it has none or the URI names another than
+/// train.
 std::shared_ptr<Dataset> open_test_split(const std::string& uri);
 
 /// The split that a file or folder name speaks of ("val" for valid, validation, dev), or "".

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "lacuna/core/error.h"
 
@@ -30,7 +31,8 @@ double cubic(double x) {
 /// The taps of output pixels first .. first+count-1 when `from` pixels become `to`.
 class Filter {
  public:
-  Filter(int64_t from, int64_t to, int64_t first, int64_t count, Interpolation interpolation) {
+  Filter(int64_t from, int64_t to, int64_t first, int64_t count, Interpolation interpolation,
+         bool fixed_point) {
     const bool bicubic = interpolation == Interpolation::kBicubic;
     const double scale = static_cast<double>(from) / static_cast<double>(to);
     const double stretch = std::max(scale, 1.0), support = (bicubic ? 2.0 : 1.0) * stretch;
@@ -53,84 +55,91 @@ class Filter {
       }
       taps_[i] = {low, high - low, weight};
     }
+    if (fixed_point) quantise();
   }
   const Taps& operator[](int64_t i) const { return taps_[static_cast<size_t>(i)]; }
   int64_t begin() const { return taps_.front().first; }
   int64_t end() const { return taps_.back().first + taps_.back().count; }
 
  private:
+  /// Rounds the weights as the uint8 kernels of torchvision and Pillow do: to as many bits behind the point
+  /// as leave the largest within 16 bits.
+  void quantise() {
+    const float largest = *std::max_element(weights_.begin(), weights_.end());
+    float unit = 2;
+    for (int bits = 1; bits < 22 && largest * unit * 2 + 0.5F < 32768; ++bits) unit *= 2;
+    for (float& weight : weights_) weight = std::round(weight * unit) / unit;
+  }
+
   std::vector<float> weights_;
   std::vector<Taps> taps_;
 };
 
-/// out[i] = sum over the taps of weight * row[i], for whole rows of n values: the loop that the compiler
-/// vectorises.
-template <class T>
-void filter_rows(const T* first_row, int64_t stride, const Taps& taps, int64_t n, float* out) {
-  std::fill(out, out + n, 0.0F);
-  int64_t k = 0;
-  for (; k + 1 < taps.count; k += 2) {
-    const T *a = first_row + k * stride, *b = a + stride;
-    const float wa = taps.weight[k], wb = taps.weight[k + 1];
-    for (int64_t i = 0; i < n; ++i) out[i] += wa * static_cast<float>(a[i]) + wb * static_cast<float>(b[i]);
-  }
-  if (k < taps.count) {
-    const T* a = first_row + k * stride;
-    const float wa = taps.weight[k];
-    for (int64_t i = 0; i < n; ++i) out[i] += wa * static_cast<float>(a[i]);
-  }
-}
-
-/// One row of output pixels; `row` starts at source column `origin`. kChannels 0: any number.
-template <int kChannels>
-void filter_columns(const float* row, int64_t origin, const Filter& filter, int64_t width,
-                    int64_t any_channels, float* out) {
+/// One row of output pixels. kChannels 0: any number.
+template <class T, int kChannels>
+void filter_columns(const T* row, const Filter& filter, int64_t width, int64_t any_channels, float* out) {
   const int64_t channels = kChannels == 0 ? any_channels : kChannels;
   for (int64_t x = 0; x < width; ++x, out += channels) {
     const Taps& taps = filter[x];
-    const float* pixel = row + (taps.first - origin) * channels;
+    const T* pixel = row + taps.first * channels;
     for (int64_t c = 0; c < channels; ++c) {
       float sum = 0;
-      for (int64_t k = 0; k < taps.count; ++k) sum += taps.weight[k] * pixel[k * channels + c];
+      for (int64_t k = 0; k < taps.count; ++k)
+        sum += taps.weight[k] * static_cast<float>(pixel[k * channels + c]);
       out[c] = sum;
     }
   }
 }
 
-using FilterColumns = void (*)(const float*, int64_t, const Filter&, int64_t, int64_t, float*);
-FilterColumns columns_for(int64_t channels) {
-  if (channels == 1) return filter_columns<1>;
-  if (channels == 3) return filter_columns<3>;
-  return filter_columns<0>;
+template <class T>
+auto columns_for(int64_t channels) {
+  if (channels == 1) return filter_columns<T, 1>;
+  return channels == 3 ? filter_columns<T, 3> : filter_columns<T, 0>;
+}
+
+/// out[i] = sum over the taps of weight * row[i], for whole rows of n values: the loop that the compiler
+/// vectorises.
+void filter_rows(const float* rows, const Taps& taps, int64_t n, float* out) {
+  std::fill(out, out + n, 0.0F);
+  for (int64_t k = 0; k < taps.count; ++k) {
+    const float* row = rows + k * n;
+    const float weight = taps.weight[k];
+    for (int64_t i = 0; i < n; ++i) out[i] += weight * row[i];
+  }
+}
+
+/// To whole levels 0 .. 255, halves upwards.
+void round_levels(float* values, int64_t n) {
+  for (int64_t i = 0; i < n; ++i)
+    values[i] = static_cast<float>(static_cast<int32_t>(std::clamp(values[i], 0.0F, 255.0F) + 0.5F));
 }
 
 template <class T>
 std::vector<float> resample_as(const at::Tensor& pixels, const Resampling& what) {
-  const int64_t channels = pixels.size(2), stride = pixels.size(1) * channels;
+  constexpr bool kLevels = std::is_same_v<T, uint8_t>;
+  const int64_t channels = pixels.size(2), stride = pixels.size(1) * channels,
+                n = what.window.width * channels;
   const Filter vertical(what.crop.height, what.full.h, what.window.top, what.window.height,
-                        what.interpolation);
+                        what.interpolation, kLevels);
   const Filter horizontal(what.crop.width, what.full.w, what.window.left, what.window.width,
-                          what.interpolation);
-  // Only the source columns that the window reads.
-  const int64_t origin = horizontal.begin(), n = (horizontal.end() - origin) * channels;
-  const T* corner =
-      pixels.const_data_ptr<T>() + what.crop.top * stride + (what.crop.left + origin) * channels;
-  const FilterColumns filter_row = columns_for(channels);
-  std::vector<float> row(static_cast<size_t>(n));
-  std::vector<float> out(static_cast<size_t>(what.window.height * what.window.width * channels));
+                          what.interpolation, kLevels);
+  // Only the source rows that the window reads.
+  const int64_t first = vertical.begin(), height = vertical.end() - first;
+  const T* source = pixels.const_data_ptr<T>() + (what.crop.top + first) * stride + what.crop.left * channels;
+  const auto filter_row = columns_for<T>(channels);
+  std::vector<float> narrowed(static_cast<size_t>(height * n));
+  for (int64_t y = 0; y < height; ++y) {
+    float* row = narrowed.data() + y * n;
+    filter_row(source + y * stride, horizontal, what.window.width, channels, row);
+    if (kLevels) round_levels(row, n);
+  }
+  std::vector<float> out(static_cast<size_t>(what.window.height * n));
   for (int64_t y = 0; y < what.window.height; ++y) {
-    filter_rows(corner + vertical[y].first * stride, stride, vertical[y], n, row.data());
-    filter_row(row.data(), origin, horizontal, what.window.width, channels,
-               out.data() + y * what.window.width * channels);
+    float* row = out.data() + y * n;
+    filter_rows(narrowed.data() + (vertical[y].first - first) * n, vertical[y], n, row);
+    if (kLevels) round_levels(row, n);
   }
   return out;
-}
-
-/// Rounds half to even and clamps to 0 .. 255. Adding 1.5 * 2^23 leaves no fraction bits: rounding in two
-/// additions, which vectorises where nearbyint does not.
-void round_levels(std::vector<float>& values) {
-  constexpr float kMagic = 12582912.0F;
-  for (float& value : values) value = std::clamp((value + kMagic) - kMagic, 0.0F, 255.0F);
 }
 
 }  // namespace
@@ -144,9 +153,7 @@ std::vector<float> resample(const at::Tensor& pixels, const Resampling& what) {
   LACUNA_ASSERT(window.top + window.height <= what.full.h && window.left + window.width <= what.full.w);
   if (pixels.scalar_type() == at::kFloat) return resample_as<float>(pixels, what);
   LACUNA_ASSERT(pixels.scalar_type() == at::kByte);
-  auto out = resample_as<uint8_t>(pixels, what);
-  round_levels(out);
-  return out;
+  return resample_as<uint8_t>(pixels, what);
 }
 
 at::Tensor resize(const at::Tensor& pixels, const io::Rect& crop, Size2 size, Interpolation interpolation) {

@@ -14,9 +14,9 @@ enum class Interpolation { kBilinear, kBicubic };
 
 /// Antialiased resize of `crop` to `size`, as torchvision.transforms.v2.functional.resize(antialias=True) on
 /// tensors: triangle filter (bilinear) or Keys cubic with a = -0.5 (bicubic), support scaled by the
-/// reduction, weights normalised inside the picture. float32 [H, W, C] stays float32 and is not clamped;
-/// uint8 is computed in float, then rounded half to even and clamped. (torchvision's bicubic does the same;
-/// its bilinear uint8 kernel and Pillow also round between the two passes and so may differ by one level.)
+/// reduction, weights normalised inside the picture, columns first. float32 [H, W, C] stays float32 and is
+/// not clamped. uint8 is rounded and clamped to whole levels after each of the two passes and its weights are
+/// 16-bit fixed-point numbers, as in torchvision's uint8 kernels and in Pillow.
 at::Tensor resize(const at::Tensor& pixels_HWC, const io::Rect& crop, Size2 size,
                   Interpolation interpolation);
 

@@ -57,6 +57,12 @@ void take_query(Uri& uri, ConfigTable& table) {
   }
 }
 
+// As written, with the split where another than the set's own was chosen for the user.
+std::string opened_uri(const Uri& uri, const std::string& split) {
+  if (split == "train" || uri.text.find("split=") != std::string::npos) return uri.text;
+  return str(uri.text, uri.text.find('?') == std::string::npos ? '?' : '&', "split=", split);
+}
+
 struct ScenesConfig : SyntheticConfig {
   int64_t classes = kMaxSceneClasses;
   void fields(Fields& f) {
@@ -72,7 +78,8 @@ std::shared_ptr<Dataset> open_scenes(Uri& uri) {
   take_query(uri, table);
   std::vector<std::string> names;
   for (int64_t i = 0; i < config.classes; ++i) names.emplace_back(kSceneShapes[static_cast<size_t>(i)].name);
-  return std::make_shared<SyntheticDataset>("scenes", uri.text, config, names, draw_scene);
+  return std::make_shared<SyntheticDataset>("scenes", opened_uri(uri, config.split), config, names,
+                                            draw_scene);
 }
 
 struct BandsConfig : SyntheticConfig {
@@ -92,7 +99,7 @@ std::shared_ptr<Dataset> open_bands(Uri& uri) {
   const auto draw = [channels = config.channels](Size2 size, int64_t label, Stream random) {
     return draw_bands(size, channels, label, random);
   };
-  return std::make_shared<SyntheticDataset>("bands", uri.text, config, names, draw);
+  return std::make_shared<SyntheticDataset>("bands", opened_uri(uri, config.split), config, names, draw);
 }
 
 const std::map<std::string, std::shared_ptr<Dataset> (*)(Uri&)> kSets{{"bands", open_bands},
@@ -110,7 +117,9 @@ const Register<DatasetScheme> registered{"synthetic",
                                          {"synthetic:scenes|bands?count=5000&size=96&seed=0&split=train",
                                           "pictures drawn by the program: shapes in scenes (classes=10), or "
                                           "textured fields of many bands (channels=5)",
-                                          open_synthetic}};
+                                          open_synthetic, [](const Uri&) {
+                                            return std::vector<std::string>{"train", "test"};
+                                          }}};
 
 }  // namespace
 

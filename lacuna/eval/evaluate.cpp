@@ -47,19 +47,6 @@ Sides open_sides(const std::string& data_uri, const std::string& test_uri, uint6
   return sides;
 }
 
-/// Takes the eval.* keys out of `settings`; what is left is the model's.
-EvalConfig read_config(std::vector<std::string>& settings) {
-  EvalConfig config;
-  ConfigTable table;
-  table.add("eval", config);
-  const auto rest = std::stable_partition(settings.begin(), settings.end(), [](const std::string& setting) {
-    return !setting.starts_with("eval.");
-  });
-  for (auto own = rest; own != settings.end(); ++own) table.set_assignment(*own, "--set");
-  settings.erase(rest, settings.end());
-  return config;
-}
-
 }  // namespace
 
 void EvalConfig::fields(Fields& f) {
@@ -79,6 +66,18 @@ void EvalConfig::fields(Fields& f) {
       .range(0);
   f("warmup_epochs", warmup_epochs, "linear: epochs of linear warm-up").range(0);
   f("weight_decay", weight_decay, "linear: weight decay").range(0);
+}
+
+EvalConfig take_eval_config(std::vector<std::string>& settings) {
+  EvalConfig config;
+  ConfigTable table;
+  table.add("eval", config);
+  const auto rest = std::stable_partition(settings.begin(), settings.end(), [](const std::string& setting) {
+    return !setting.starts_with("eval.");
+  });
+  for (auto own = rest; own != settings.end(); ++own) table.set_assignment(*own, "--set");
+  settings.erase(rest, settings.end());
+  return config;
 }
 
 Json Result::to_json() const {
@@ -110,10 +109,10 @@ Result evaluate(const std::string& protocol, const std::string& run_or_weights, 
                 const std::string& test_uri, const std::vector<std::string>& settings, bool best) {
   const auto& run = Registry<Protocol>::instance().get(protocol).run;
   auto model_settings = settings;
-  const auto config = read_config(model_settings);
+  const auto config = take_eval_config(model_settings);
   const auto seed = static_cast<uint64_t>(config.seed);
-  const auto sides = open_sides(data_uri, test_uri, seed);
   const auto model = load_model(run_or_weights, model_settings, best);
+  const auto sides = open_sides(data_uri.empty() ? model.config->data.uri : data_uri, test_uri, seed);
 
   auto result = run(model, balanced_subset(sides.train, config.max_train, seed),
                     balanced_subset(sides.test, config.max_test, seed), config);

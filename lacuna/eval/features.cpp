@@ -34,12 +34,14 @@ Features extract_features(const Model& model, std::shared_ptr<data::Dataset> dat
   const int64_t total = dataset->size();
   auto loader = make_loader(model, dataset, config);
   const FeatureOptions options{config.pool};
+  const auto device = model.method->parameters().front().device();
   std::vector<Tensor> features, labels;
   int64_t done = 0;
   {
     log::Progress progress("features");
-    while (const auto batch = loader.next_in_epoch()) {
+    while (auto batch = loader.next_in_epoch()) {
       if (batch->size() == 0) continue;  // every record of it was broken
+      batch->image = batch->image.to(device);
       features.push_back(model.method->features(*batch, options).cpu());
       labels.push_back(batch->label.cpu());
       done += batch->size();

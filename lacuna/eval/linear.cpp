@@ -158,12 +158,10 @@ int64_t train_probe(const LinearProbe& probe, const Features& fit, const EvalCon
   return batch;
 }
 
-/// 0.3 as "0.3", 10 as "10".
-std::string rate_name(double rate) { return str(rate); }
-
 }  // namespace
 
 Result linear_probe(const Features& train, const Features& test, const EvalConfig& config) {
+  if (config.base_lr.empty()) fail("eval.base_lr", "is empty", "give one rate or more, e.g. [0.1, 1]");
   const int64_t classes = std::max(train.labels.max().item<int64_t>(), test.labels.max().item<int64_t>()) + 1;
   const auto split = split_by_class(train.labels, static_cast<uint64_t>(config.seed));
   const auto fit = rows_of(train, split.fit), held_out = rows_of(train, split.held_out);
@@ -186,8 +184,9 @@ Result linear_probe(const Features& train, const Features& test, const EvalConfi
   if (classes > 5) result.metrics["top5"] = accuracies(probe, test, 5)[best];
   Json held_out_scores = Json::object();
   for (size_t i = 0; i < top1.size(); ++i) {
-    result.metrics["top1_lr" + rate_name(config.base_lr[i])] = top1[i];
-    held_out_scores[rate_name(config.base_lr[i])] = chosen_by[i];
+    const std::string rate = str(config.base_lr[i]);
+    result.metrics["top1_lr" + rate] = top1[i];
+    held_out_scores[rate] = chosen_by[i];
   }
   result.settings = {{"base_lr", config.base_lr},
                      {"base_lr_chosen", config.base_lr[best]},

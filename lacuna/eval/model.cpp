@@ -4,6 +4,7 @@
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
 #include "lacuna/eval/protocol.h"
+#include "lacuna/train/trainer.h"
 
 namespace lacuna::eval {
 
@@ -176,6 +177,7 @@ Model load_model(const std::string& run_or_weights, const std::vector<std::strin
          "give them: --set data.mean=[...] --set data.std=[...]");
   model.method = model.config->make_method();
   load_strictly(*model.method, weights.tensors, weights.origin);
+  model.method->to(train::choose_device(model.config->train.device));
   model.method->eval();
   return model;
 }

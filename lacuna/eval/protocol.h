@@ -41,6 +41,9 @@ struct EvalConfig {
   void fields(Fields& f);
 };
 
+/// Takes the eval.* assignments out of `settings`; what is left is the model's.
+EvalConfig take_eval_config(std::vector<std::string>& settings);
+
 /// Features of a data set, read once, in order.
 struct Features {
   Tensor features;  ///< [N, D] float32
@@ -80,10 +83,11 @@ struct Protocol {
 std::shared_ptr<data::Dataset> balanced_subset(std::shared_ptr<data::Dataset> whole, int64_t limit,
                                                uint64_t seed);
 
-/// Opens data and test (the set's own test split, or else a fifth held out by seed; Result.test says which),
-/// runs the protocol and, when the weights were given as a run's folder, writes RUN/evals/<protocol>.json.
-/// `settings`: keys `eval.*`, and those of load_model. Error: unknown protocol, data without labels, classes
-/// that differ between the two, a test set that is the data itself.
+/// Opens data (empty: what the weights were trained on) and test (the set's own test split, or else a fifth
+/// held out by seed; Result.test says which), runs the protocol and, when the weights were given as a run's
+/// folder, writes RUN/evals/<protocol>.json. `settings`: keys `eval.*`, and those of load_model. Error:
+/// unknown protocol, data without labels, classes that differ between the two, a test set that is the data
+/// itself.
 Result evaluate(const std::string& protocol, const std::string& run_or_weights, const std::string& data_uri,
                 const std::string& test_uri, const std::vector<std::string>& settings, bool best);
 

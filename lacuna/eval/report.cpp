@@ -65,7 +65,7 @@ std::string problems(const RunData& run) {
 }
 
 std::string image(const RunData& run, const Picture& picture) {
-  return str("<img loading=\"lazy\" width=\"", picture.size.w, "\" height=\"", picture.size.h, "\" alt=\"",
+  return str("<img width=\"", picture.size.w, "\" height=\"", picture.size.h, "\" alt=\"",
              escape_html(run.name), " at step ", picture.step,
              ": originals, what the encoder saw, predictions, and predictions under the visible patches\" "
              "src=\"data:image/png;base64,",
@@ -82,15 +82,15 @@ std::vector<const Picture*> earlier(const RunData& run) {
 
 std::string panels(const Runs& runs, size_t index) {
   const auto& run = runs[index];
-  std::string out =
-      str("<div class=\"card\"><div class=\"top-line\">", run_label(runs, index),
-          "<span class=\"badge plain\">step ", run.previews.back().step,
-          "</span></div><figure class=\"picture\">", image(run, run.previews.back()), "</figure>");
+  std::string out = str("<div class=\"card\"><div class=\"top-line\">", run_label(runs, index),
+                        "<span class=\"badge plain\">step ", run.previews.back().step,
+                        "</span></div><div class=\"panels\"><figure class=\"picture\">",
+                        image(run, run.previews.back()), "</figure>");
   const auto before = earlier(run);
   if (!before.empty()) out += "<div class=\"strip\">";
   for (const auto* picture : before)
     out += str("<details><summary>step ", picture->step, image(run, *picture), "</summary></details>");
-  return out + (before.empty() ? "" : "</div>") + "</div>\n";
+  return out + (before.empty() ? "" : "</div>") + "</div></div>\n";
 }
 
 struct Curve {
@@ -103,10 +103,11 @@ Chart make_chart(const Runs& runs, const std::string& title, const std::string& 
   Chart chart{.title = title, .note = note, .series = {}};
   for (size_t i = 0; i < runs.size(); ++i)
     for (const auto& curve : curves) {
-      std::vector<std::string> label;
-      if (runs.size() > 1 || curves.size() == 1) label.push_back(runs[i].name);
-      if (curves.size() > 1) label.push_back(curve.name);
-      chart.series.push_back({join(label, ": "), i % 8, curve.dashed, runs[i].series(curve.key)});
+      chart.series.push_back({.run = runs[i].name,
+                              .curve = curve.name,
+                              .color = i % 8,
+                              .dashed = curve.dashed,
+                              .points = runs[i].series(curve.key)});
     }
   return chart;
 }

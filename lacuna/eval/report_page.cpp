@@ -50,11 +50,13 @@ svg .grid{stroke:var(--grid)}svg .axis{stroke:var(--line)}
 svg .tick{fill:var(--soft);font-size:11px;font-variant-numeric:tabular-nums}
 svg .line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
 svg .line.dashed{stroke-width:1.5;stroke-dasharray:1 5}
+svg .line.point{stroke-width:7}svg .line.neutral{stroke:var(--soft)}
 svg .band{stroke:none;opacity:.16}
 svg .dot{fill:transparent;stroke:none}svg .dot:hover{fill:var(--dot)}
-.picture{margin:0}.picture+.picture{margin-top:14px}
+.panels{display:flex;flex-wrap:wrap;gap:14px 24px}.picture{margin:0}
 .picture img{display:block;width:auto;max-width:100%;height:auto;border-radius:6px;margin-top:10px;image-rendering:auto}
-.strip{display:grid;gap:10px;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));margin-top:14px}
+.strip{display:grid;gap:10px;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));
+flex:1 1 320px;align-content:start;margin-top:10px}
 .strip details{min-width:0}.strip summary{list-style:none;cursor:zoom-in;font-size:.78rem;color:var(--soft)}
 .strip summary::-webkit-details-marker{display:none}
 .strip img{display:block;width:100%;height:auto;border-radius:4px;border:1px solid var(--line)}
@@ -65,7 +67,7 @@ table{border-collapse:collapse;width:100%;font-size:.9rem}
 th,td{text-align:left;padding:7px 14px 7px 0;border-top:1px solid var(--line);vertical-align:top}
 thead th{border-top:0;color:var(--soft);font-weight:500;font-size:.78rem;white-space:nowrap}
 td{font-variant-numeric:tabular-nums}tbody th{font-weight:inherit}
-.number{white-space:nowrap}.best{font-weight:680}.best::after{content:" best";font-size:.72rem;color:var(--good)}
+.number,table .run{white-space:nowrap}.detail{min-width:230px;color:var(--soft);font-size:.82rem}.best{font-weight:680}.best::after{content:" best";font-size:.72rem;color:var(--good)}
 .differs{background:var(--mark)}.differs td,.differs th{padding-left:8px}
 code,pre{font:.82rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
 td code{overflow-wrap:anywhere}

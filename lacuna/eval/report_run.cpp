@@ -17,8 +17,10 @@ template <class Read>
 void attempt(RunData& run, const std::string& part, Read read) {
   try {
     read();
+  } catch (const Json::exception&) {
+    run.problems.push_back(part + ": not valid JSON");
   } catch (const std::exception& error) {
-    run.problems.push_back(part + ": " + error.what());
+    run.problems.push_back(error.what());
   }
 }
 
@@ -124,7 +126,8 @@ RunVerdict verdict_of(const RunData& run) {
   std::string said;
   for (const auto& line : run.metrics)
     if (const auto verdict = text(line, "health.verdict"); !verdict.empty()) said = verdict;
-  if (run.last("step").value_or(0) == 0)
+  if (run.metrics.empty()) return {"plain", "No metrics", "Nothing was logged, so there is no verdict."};
+  if (run.last("step") == 0)
     return {"plain", "Untrained", "The untrained network, as a baseline: no step was taken."};
   if (said.empty()) return {"plain", "No verdict", "No health check was logged, so there is no verdict."};
   const std::string words = lower(said);

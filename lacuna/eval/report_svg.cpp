@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
+#include <set>
 
 #include "lacuna/core/error.h"
 
@@ -13,7 +14,7 @@ namespace {
 
 // The drawing's own units; the page scales it to its column.
 constexpr double kWidth = 440, kHeight = 230, kLeft = 52, kRight = 14, kTop = 10, kBottom = 40;
-constexpr size_t kMostPoints = 160;  // of a line; more are summed up in buckets
+constexpr size_t kMostPoints = 100;  // of a line; more are summed up in buckets
 constexpr size_t kMostHovers = 60;
 constexpr double kWideSpan = 50;
 
@@ -140,7 +141,7 @@ std::string draw_hovers(const Chart& chart, const Series& series, const std::vec
   const size_t stride = (buckets.size() + kMostHovers - 1) / kMostHovers;
   for (size_t i = (buckets.size() - 1) % stride; i < buckets.size(); i += stride)
     out += str("<circle class=\"dot c", series.color, "\" cx=\"", axes.x(buckets[i].x), "\" cy=\"",
-               axes.y(buckets[i].mean), "\" r=\"6\"><title>", escape_html(series.label), ", step ",
+               axes.y(buckets[i].mean), "\" r=\"6\"><title>", escape_html(series.label()), ", step ",
                std::llround(buckets[i].x), ": ", value_text(chart, buckets[i].mean), "</title></circle>");
   return out;
 }
@@ -151,19 +152,33 @@ std::string draw_series(const Chart& chart, const Series& series, const Axes& ax
   if (series.points.size() > kMostPoints) out += draw_band(buckets, axes, series.color);
   for (const auto& bucket : buckets)
     path += str(path.empty() ? "M" : "L", axes.x(bucket.x), " ", axes.y(bucket.mean));
-  if (buckets.size() == 1) path += "h0.1";  // a round cap makes a dot of it
-  out += str("<path class=\"line c", series.color, series.dashed ? " dashed" : "", "\" d=\"", path, "\"/>");
+  const bool point = buckets.size() == 1;
+  if (point) path += "h0.01";  // the round cap makes a dot of it
+  out += str("<path class=\"line c", series.color,
+             point           ? " point"
+             : series.dashed ? " dashed"
+                             : "",
+             "\" d=\"", path, "\"/>");
   return out + draw_hovers(chart, series, buckets, axes);
 }
 
+std::string legend_entry(const std::string& color, bool dashed, const std::string& label) {
+  return str("<span><svg class=\"key\" viewBox=\"0 0 22 8\" aria-hidden=\"true\"><path class=\"line ", color,
+             dashed ? " dashed" : "", "\" d=\"M1 4H21\"/></svg>", escape_html(label), "</span>");
+}
+
+/// Runs by colour, then kinds of curves by stroke.
 std::string draw_legend(const Chart& chart) {
-  std::string out = "<p class=\"legend\">";
-  for (const auto& series : chart.series)
-    if (!series.points.empty())
-      out += str("<span><svg class=\"key\" viewBox=\"0 0 22 8\" aria-hidden=\"true\"><path class=\"line c",
-                 series.color, series.dashed ? " dashed" : "", "\" d=\"M1 4H21\"/></svg>",
-                 escape_html(series.label), "</span>");
-  return out + "</p>";
+  std::string runs, curves;
+  std::set<std::string> named;
+  for (const auto& series : chart.series) {
+    if (series.points.empty()) continue;
+    if (named.insert("run " + series.run).second)
+      runs += legend_entry(str("c", series.color), false, series.run);
+    if (!series.curve.empty() && named.insert("curve " + series.curve).second)
+      curves += legend_entry("neutral", series.dashed, series.curve);
+  }
+  return "<p class=\"legend\">" + runs + curves + "</p>";
 }
 
 /// What a screen reader says of the drawing.
@@ -171,7 +186,7 @@ std::string summary(const Chart& chart) {
   std::string out = chart.title + ".";
   for (const auto& series : chart.series)
     if (!series.points.empty())
-      out += str(" ", series.label, ": from ", value_text(chart, series.points.front().y), " to ",
+      out += str(" ", series.label(), ": from ", value_text(chart, series.points.front().y), " to ",
                  value_text(chart, series.points.back().y), ".");
   return out;
 }
@@ -229,7 +244,7 @@ std::string percent(double share) { return fixed(share * 100, 1) + " %"; }
 
 std::vector<double> nice_ticks(double low, double high, int count) {
   const double rough = (high - low) / count, power = std::pow(10, std::floor(std::log10(rough)));
-  const double digit = rough / power;
+  const double digit = rough / power - 1e-9;
   const double step = power * (digit <= 1 ? 1 : digit <= 2 ? 2 : digit <= 5 ? 5 : 10);
   std::vector<double> ticks;
   const double first = std::floor(low / step + 1e-9), last = std::ceil(high / step - 1e-9);

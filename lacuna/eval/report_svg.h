@@ -21,10 +21,11 @@ std::string percent(double share);
 std::vector<double> nice_ticks(double low, double high, int count);
 
 struct Series {
-  std::string label;    ///< in the legend and in hover titles
-  size_t color = 0;     ///< number of the run
-  bool dashed = false;  ///< a reference, such as chance
+  std::string run, curve;  ///< curve: "" in charts that draw one curve for each run
+  size_t color = 0;        ///< number of the run
+  bool dashed = false;     ///< a reference, such as chance
   std::vector<Point> points;
+  std::string label() const { return curve.empty() ? run : run + ", " + curve; }
 };
 
 struct Chart {

@@ -91,8 +91,8 @@ std::string table_row(const Runs& runs, const Row& row, const std::string& metri
   if (value && *value >= 0 && *value <= 1) out += bar(*value, chance, row.run);
   out += "</td>";
   if (top5) out += str("<td class=\"number\">", cell(row.metric("top5")), "</td>");
-  return out + str("<td class=\"number\">", cell(chance), "</td><td>", escape_html(details_of(row)),
-                   "</td></tr>\n");
+  return out + str("<td class=\"number\">", cell(chance), "</td><td class=\"detail\">",
+                   escape_html(details_of(row)), "</td></tr>\n");
 }
 
 /// All rows scored on one test set.
@@ -137,9 +137,12 @@ const std::vector<std::string> kKeySettings = {
     "train.accum",      "train.base_lr",     "train.lr",      "train.warmup_epochs", "train.weight_decay",
     "train.precision",  "train.seed"};
 
+/// Among the runs whose config could be read.
 bool differs(const Runs& runs, const std::string& key) {
-  return std::any_of(runs.begin(), runs.end(),
-                     [&](const RunData& run) { return run.setting(key) != runs.front().setting(key); });
+  std::set<std::string> values;
+  for (const auto& run : runs)
+    if (!run.config.empty()) values.insert(run.setting(key));
+  return values.size() > 1;
 }
 
 /// The important keys and every key that is not the same in all runs.

@@ -101,7 +101,6 @@ data::ImageTransform make_transform(const RunConfig& config, const Method& metho
 
 Trainer::Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, bool resume)
     : config_(std::move(config)),
-      folder_(run, resume),
       device_(choose_device(config_->train.device)),
       dataset_(settle_data(*config_)),
       method_(config_->make_method()),
@@ -116,21 +115,24 @@ Trainer::Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, boo
                                                               .seed = static_cast<uint64_t>(train.seed),
                                                               .max_bad = config_->data.max_bad});
   plan_ = make_plan(*config_, dataset_->size(), loader_->batches_per_epoch(), /*world=*/1);
+  rules_ = rules_used(*config_, plan_);
+  config_->train.warmup_epochs = plan_.warmup_epochs;  // config.toml holds what was used
   optimizer_ = make_optimizer(*method_, train);
   monitor_ = std::make_unique<Monitor>(*config_, dataset_, transform, device_);
+  if (!resume) load_init(*method_, train);
+  folder_ = std::make_unique<RunFolder>(run, resume);
   if (!resume) {
-    load_init(*method_, train);
-    folder_.write_config(config_->to_toml());
+    folder_->write_config(config_->to_toml());
   } else if (const auto checkpoint = newest_checkpoint(run)) {
     resume_from(*checkpoint);
   } else {
     log::warn(run.string() + " holds no checkpoint yet: starting from step 0");
-    folder_.rewind_metrics(-1);
+    folder_->rewind_metrics(-1);
   }
 }
 
 void Trainer::resume_from(const Checkpoint& checkpoint) {
-  const std::string origin = (folder_.path() / "checkpoints").string();
+  const std::string origin = (folder_->path() / "checkpoints").string();
   load_weights(*method_, checkpoint.model, origin);
   optimizer_->load_state(checkpoint.trainer, origin);
   const auto& state = checkpoint.state;
@@ -140,18 +142,20 @@ void Trainer::resume_from(const Checkpoint& checkpoint) {
   loss_sum_ = state.at("loss_sum").get<double>();
   loss_count_ = state.at("loss_count").get<int64_t>();
   best_ = state.at("best").get<double>();
+  best_step_ = state.at("best_step").get<int64_t>();
   spikes_.load(state.at("norms"));
   for (const auto& check : state.at("health")) health_.push_back(health_from_json(check));
   loader_->set_bad_records(state.at("bad_records").get<int64_t>());
   loader_->seek(checkpoint.position);
-  folder_.rewind_metrics(step_);
+  folder_->rewind_metrics(step_);
   saved_step_ = step_;
+  if (best_step_ == step_) mark_best(folder_->path(), step_);  // killed between checkpoint and link
   verdict_ = judge(health_);
   log::info(str("resumed at step ", step_, " of ", plan_.steps));
 }
 
 void Trainer::begin() {
-  for (const auto& rule : rules_used(*config_, plan_)) log::info(rule);
+  for (const auto& rule : rules_) log::info(rule);
   for (const auto& warning : warnings(*config_, plan_)) log::warn(warning);
   clock_ = health_clock_ = saved_at_ = log::monotonic_seconds();
   if (step_ > 0) return;
@@ -234,7 +238,7 @@ void Trainer::log_step(const StepResult& result, double lr, int64_t items) {
                {"bad_records", loader_->bad_records()}};
   for (const auto& [name, value] : result.parts) line["loss." + name] = value;
   for (const auto& [name, value] : result.stats) line[name] = value;
-  folder_.log(line);
+  folder_->log(line);
   clock_ = now;
   wait_ += waited;
   items_ = 0;
@@ -243,14 +247,14 @@ void Trainer::log_step(const StepResult& result, double lr, int64_t items) {
 void Trainer::skip_step(const StepResult& result, const std::vector<Batch>& batches) {
   ++skipped_;
   ++skipped_in_row_;
-  save_batches(folder_.path(), batches, step_);
-  folder_.log({{"step", step_}, {"event", "skipped"}, {"why", result.problem}, {"skipped", skipped_}});
+  save_batches(folder_->path(), batches, step_);
+  folder_->log({{"step", step_}, {"event", "skipped"}, {"why", result.problem}, {"skipped", skipped_}});
   log::warn(str("step ", step_, " not applied: ", result.problem, "; its batch is in ",
-                folder_.path().string(), "/skipped"));
+                folder_->path().string(), "/skipped"));
   if (skipped_in_row_ < config_->health.max_skipped) return;
   save();
   fail(str("step ", step_), str(result.problem, ", ", skipped_in_row_, " steps in a row"),
-       str("the weights are those of the last good step, kept in ", folder_.path().string(),
+       str("the weights are those of the last good step, kept in ", folder_->path().string(),
            "/checkpoints; lower train.lr, set train.clip_grad or use train.precision = fp32"));
 }
 
@@ -273,20 +277,21 @@ void Trainer::check_health() {
   if (health.has_skill)
     line["health.skill_mean"] = health.skill.over_mean, line["health.skill_blur"] = health.skill.over_blur;
   if (monitor_->labelled()) line["health.knn"] = health.knn, line["health.knn_chance"] = health.knn_chance;
-  folder_.log(line);
+  folder_->log(line);
   loss_sum_ = 0, loss_count_ = 0;
   health_wait_ = loader_->wait_seconds();
 
   const double probe = monitor_->labelled() ? health.knn : health.skill.over_mean;
   if (step_ > 0 && probe > best_) {
     best_ = probe;
+    best_step_ = step_;
     save();
-    mark_best(folder_.path(), step_);
+    mark_best(folder_->path(), step_);
   }
   health_clock_ = log::monotonic_seconds();
 }
 
-void Trainer::show_preview() { folder_.save_preview(monitor_->panel(*method_), step_); }
+void Trainer::show_preview() { folder_->save_preview(monitor_->panel(*method_), step_); }
 
 void Trainer::save() {
   saved_at_ = log::monotonic_seconds();
@@ -309,9 +314,9 @@ void Trainer::save() {
                       {"data", dataset_->uri()},
                       {"records", dataset_->size()},
                       {"finished", step_ == plan_.steps}};
-  save_checkpoint(folder_.path(), checkpoint);
+  save_checkpoint(folder_->path(), checkpoint);
   saved_step_ = step_;
-  prune_checkpoints(folder_.path(), config_->train.keep);
+  prune_checkpoints(folder_->path(), config_->train.keep);
 }
 
 }  // namespace lacuna::train

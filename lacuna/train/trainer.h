@@ -51,15 +51,16 @@ class Trainer {
   std::vector<Batch> next_batches();
 
   std::unique_ptr<RunConfig> config_;
-  RunFolder folder_;
   torch::Device device_;
   std::shared_ptr<data::Dataset> dataset_;
   std::shared_ptr<Method> method_;
   std::unique_ptr<data::Loader> loader_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Monitor> monitor_;
+  std::unique_ptr<RunFolder> folder_;  ///< made last: a run that can't begin leaves nothing behind
   SpikeDetector spikes_;
   Plan plan_;
+  std::vector<std::string> rules_;  ///< applied to make the plan
 
   int64_t step_ = 0, skipped_ = 0, skipped_in_row_ = 0;
   int64_t saved_step_ = -1;
@@ -67,6 +68,7 @@ class Trainer {
   double loss_sum_ = 0;                           ///< since the last health check
   int64_t loss_count_ = 0;
   double best_ = -1e9;                            ///< by probe: k-NN, else skill
+  int64_t best_step_ = -1;
   std::vector<Health> health_;
   Verdict verdict_;
   double clock_ = 0, wait_ = 0, items_ = 0;       ///< at the last logged step

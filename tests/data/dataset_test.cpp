@@ -131,9 +131,11 @@ TEST(ImageFolder, SplitsAreFolders) {
   EXPECT_EQ(open_dataset(path)->size(), 2);
   EXPECT_EQ(open_dataset(path)->uri(), "imagefolder:" + path + "?split=train");
   EXPECT_EQ(open_dataset(path, "val")->size(), 1);
+  EXPECT_EQ(open_dataset(path, "test")->size(), 1);  // there is no test folder: val stands in
   EXPECT_EQ(open_dataset(path + "?split=val", "train")->size(), 1);
   EXPECT_EQ(open_test_split(path)->size(), 1);
-  EXPECT_EQ(open_test_split(path + "?split=train"), nullptr);
+  EXPECT_EQ(open_test_split(path + "?split=train")->uri(), "imagefolder:" + path + "?split=val");
+  EXPECT_EQ(open_test_split(path + "?split=val"), nullptr);
   EXPECT_THAT(error_of(path + "?split=test"), HasSubstr("its splits: train, val"));
 }
 
@@ -291,6 +293,15 @@ TEST(Idx, SharedFashionMnist) {
 }
 
 // --- parts of a set --------------------------------------------------------------------------------------
+
+TEST(TestSplit, OfASyntheticSetIsNamedByItsUri) {
+  const auto train = open_dataset("synthetic:scenes?count=3&size=16", "train");
+  const auto test = open_test_split(train->uri());
+  EXPECT_EQ(test->uri(), "synthetic:scenes?count=3&size=16&split=test");
+  EXPECT_FALSE(at::equal(decoded(train->get(0)), decoded(test->get(0))));
+  EXPECT_EQ(open_dataset(test->uri())->get(2).key, test->get(2).key);
+  EXPECT_EQ(open_test_split(test->uri()), nullptr);
+}
 
 TEST(HoldOut, TakesTheShareOfEachClass) {
   const TemporaryFolder folder;

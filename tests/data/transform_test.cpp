@@ -42,9 +42,8 @@ TEST_P(ResizeFigures, EqualTorchvision) {
             1e-5);
   const auto ours = resize(input, whole(input), size, interpolation);
   ASSERT_EQ(ours.scalar_type(), at::kByte);
-  // Bilinear uint8 in torchvision also rounds between its passes: one level may differ.
-  EXPECT_LE(max_difference(ours, bytes), bicubic ? 0 : 1);
-  EXPECT_LE(mean_difference(ours, bytes), bicubic ? 0 : 0.26);
+  EXPECT_LE(max_difference(ours, bytes), 1);
+  EXPECT_LE(mean_difference(ours, bytes), 0.0005);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, ResizeFigures,
@@ -53,7 +52,8 @@ INSTANTIATE_TEST_SUITE_P(All, ResizeFigures,
 
 TEST(Resize, CropsBeforeItResizes) {
   const auto ours = resize(figure("picture"), {3, 8, 31, 40}, {24, 24}, Interpolation::kBicubic);
-  EXPECT_EQ(max_difference(ours, figure("picture.resized_crop")), 0);
+  EXPECT_LE(max_difference(ours, figure("picture.resized_crop")), 1);
+  EXPECT_LE(mean_difference(ours, figure("picture.resized_crop")), 0.0005);
 }
 
 TEST(Resize, KeepsAPictureOfTheRightSize) {
@@ -124,7 +124,8 @@ TEST(ImageTransform, CentreCropNormalisedEqualsTorchvision) {
   const ImageTransform transform(config, {28, 28}, 3, {{0.5, 0.4, 0.3}, {0.2, 0.25, 0.3}});
   auto out = at::empty({3, 28, 28});
   transform({"p", 0, io::Image{figure("picture"), 255}}, Stream(0, "augment"), out.mutable_data_ptr<float>());
-  EXPECT_LT(max_difference(out, figure("picture.center")), 1e-5);
+  EXPECT_LT(max_difference(out, figure("picture.center")), 1.01 / 255 / 0.2);  // one level
+  EXPECT_LT(mean_difference(out, figure("picture.center")), 1e-5);
 }
 
 TEST(ImageTransform, FlipMirrorsAndEvaluationNeverDoes) {

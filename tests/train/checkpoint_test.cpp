@@ -237,7 +237,7 @@ TEST_F(CheckpointTest, SurvivesKillNineAtAnyInstant) {
     const pid_t child = ::fork();
     ASSERT_GE(child, 0);
     if (child == 0) save_until_killed(run_, step + 1);
-    ::usleep(static_cast<useconds_t>(random.uniform(2e3, 60e3)));
+    ::usleep(static_cast<useconds_t>(random.uniform(5e3, 150e3)));
     ASSERT_EQ(::kill(child, SIGKILL), 0);
     int status = 0;
     ASSERT_EQ(::waitpid(child, &status, 0), child);

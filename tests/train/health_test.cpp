@@ -7,6 +7,8 @@
 #include <cmath>
 #include <limits>
 
+#include "lacuna/core/draws.h"
+
 namespace lacuna::train {
 namespace {
 
@@ -166,7 +168,8 @@ TEST(Knn, HandlesLargeKEqualVotesAndMissingLabels) {
 
 TEST(Knn, IsTheSameInOneChunkAndInMany) {
   // 2^24 / 40000 = 419 queries in a chunk.
-  const Tensor bank = knn_features(40000, 0.2), query = knn_features(900, 0.37);
+  SeededDraws draws(0);
+  const Tensor bank = draws.normal("bank", {40000, 16}), query = draws.normal("query", {900, 16});
   const Tensor label = (at::arange(40000) * 7).remainder(11);
   const Tensor whole = knn_predict(bank, label, query, 5, 0.07, 11);
   EXPECT_EQ(whole.size(0), 900);

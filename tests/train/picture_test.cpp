@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <limits>
+
 #include "lacuna/train/caption.h"
 
 namespace lacuna::train {
@@ -68,10 +70,10 @@ TEST(PreviewPanel, EnlargesByRepeatingPixels) {
 TEST(PreviewPanel, LeavesColumnsOutThatAMethodDoesNotHave) {
   Preview preview = flat(3, 1, -1);
   const int64_t width = 128 + kGap;
-  preview.predicted = {};
+  preview.predicted = Tensor();
   EXPECT_EQ(preview_panel(preview, plain(3)).size(1), kGap + 2 * width);
   preview = flat(3, 1, -1);
-  preview.hidden = {};
+  preview.hidden = Tensor();
   EXPECT_EQ(preview_panel(preview, plain(3)).size(1), kGap + 2 * width);
 }
 

@@ -1,0 +1,106 @@
+#pragma once
+// Runs the built program as a user would.
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace lacuna::testing {
+
+namespace fs = std::filesystem;
+
+inline std::string slurp(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+/// A folder of its own for each test, removed at its end.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string name = (fs::temp_directory_path() / "lacuna-test-XXXXXX").string();
+    path_ = mkdtemp(name.data());
+  }
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  const fs::path& path() const { return path_; }
+  fs::path operator/(const fs::path& name) const { return path_ / name; }
+
+ private:
+  fs::path path_;
+};
+
+struct Outcome {
+  int code = -1;  ///< exit code, or -signal
+  std::string out, err;
+};
+
+/// A running program; stdout and stderr go to files in `folder`.
+class Running {
+ public:
+  Running(const std::vector<std::string>& arguments, const fs::path& folder)
+      : out_(folder / "stdout"), err_(folder / "stderr") {
+    std::vector<char*> argv = {const_cast<char*>(LACUNA_PROGRAM)};
+    for (const auto& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+    argv.push_back(nullptr);
+    process_ = fork();
+    if (process_ != 0) return;
+    redirect(out_, STDOUT_FILENO);
+    redirect(err_, STDERR_FILENO);
+    execv(LACUNA_PROGRAM, argv.data());
+    _exit(127);
+  }
+
+  void signal(int number) const { kill(process_, number); }
+
+  Outcome wait() const {
+    int status = 0;
+    waitpid(process_, &status, 0);
+    const int code = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+    return {code, slurp(out_), slurp(err_)};
+  }
+
+ private:
+  static void redirect(const fs::path& path, int descriptor) {
+    const int file = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    dup2(file, descriptor);
+    close(file);
+  }
+
+  fs::path out_, err_;
+  pid_t process_;
+};
+
+inline Outcome run_program(const std::vector<std::string>& arguments) {
+  const TemporaryFolder folder;
+  return Running(arguments, folder.path()).wait();
+}
+
+/// True as soon as `ready` holds; false when that takes longer than `seconds`.
+template <class Condition>
+bool wait_until(Condition ready, double seconds) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+  while (!ready()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  return true;
+}
+
+}  // namespace lacuna::testing
