@@ -13,11 +13,21 @@ struct Options {
   Output output;
 };
 
+// A case that can't be replayed fails, and the others are still checked.
+CaseResult verify_or_explain(const std::string& folder) {
+  try {
+    return verify_case(folder);
+  } catch (const Error& error) {
+    if (!io::fs::exists(io::fs::path(folder) / "case.toml")) throw;
+    return {.name = io::fs::path(folder).filename().string(), .outputs = {{.name = "case", .problem = error.what()}}};
+  }
+}
+
 void verify(const Options& options) {
   Json results = Json::array();
   size_t failed = 0;
   for (const auto& folder : options.cases) {
-    const auto result = verify_case(folder);
+    const auto result = verify_or_explain(folder);
     failed += result.pass ? 0 : 1;
     results.push_back(result.to_json());
     if (!options.output.json) std::cout << result.to_line() << std::endl;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
@@ -131,6 +132,25 @@ std::vector<double> accuracies(const LinearProbe& probe, const Features& data, i
   return right;
 }
 
+/// Mean cross-entropy of each head; infinite where it diverged.
+std::vector<double> losses(const LinearProbe& probe, const Features& data) {
+  const torch::NoGradGuard no_grad;
+  std::vector<double> out;
+  for (const auto& logits : probe.logits(data.features, /*training=*/false)) {
+    const double loss = torch::cross_entropy_loss(logits, data.labels).item<double>();
+    out.push_back(std::isfinite(loss) ? loss : std::numeric_limits<double>::infinity());
+  }
+  return out;
+}
+
+/// The head that is right most often; among equals the one with the lowest loss.
+size_t best_head(const std::vector<double>& accuracy, const std::vector<double>& loss) {
+  size_t best = 0;
+  for (size_t i = 1; i < accuracy.size(); ++i)
+    if (std::pair(accuracy[i], -loss[i]) > std::pair(accuracy[best], -loss[best])) best = i;
+  return best;
+}
+
 Features rows_of(const Features& data, const Tensor& rows) {
   return {data.features.index_select(0, rows), data.labels.index_select(0, rows)};
 }
@@ -173,8 +193,7 @@ Result linear_probe(const Features& train, const Features& test, const EvalConfi
   const int64_t batch = train_probe(probe, fit, config);
 
   const auto chosen_by = accuracies(probe, held_out, 1), top1 = accuracies(probe, test, 1);
-  const auto best =
-      static_cast<size_t>(std::max_element(chosen_by.begin(), chosen_by.end()) - chosen_by.begin());
+  const size_t best = best_head(chosen_by, losses(probe, held_out));
   if (chosen_by.size() > 1 && best + 1 == chosen_by.size())
     log::info(str("linear probe: the highest rate, ", config.base_lr[best],
                   ", was best; a higher one may be better (eval.base_lr)"));

@@ -45,9 +45,9 @@ class LinearProbe {
   std::vector<Head> heads_;
 };
 
-/// Trains one head for each base rate on nine tenths of `train`, picks the rate by the accuracy on the last
-/// tenth (held out by seed, class by class) and scores that head on `test`, which has no part in the choice.
-/// Metrics: top1, top5 (more than five classes), top1_lr<rate> for each rate, held_out_top1, chance.
+/// Trains one head for each base rate on nine tenths of `train`, picks the rate by accuracy, then loss, on
+/// the last tenth (held out by seed, class by class) and scores that head on `test`, which has no part in the
+/// choice. Metrics: top1, top5 (more than five classes), top1_lr<rate> for each rate, held_out_top1, chance.
 Result linear_probe(const Features& train, const Features& test, const EvalConfig& config);
 
 }  // namespace lacuna::eval

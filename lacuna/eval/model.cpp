@@ -124,6 +124,7 @@ std::unique_ptr<train::RunConfig> infer_config(const train::Weights& weights,
   infer_encoder(sizes, given.table, config->table);
   const bool decoder = infer_decoder(sizes, config->table);
   infer_normalization(given.table, *config);
+  for (const auto& setting : settings) config->table.set_assignment(setting, "--set");
   const auto get = [&](const char* key) { return config->table.get(str("encoder.", key)).dump(); };
   log::info(str(weights.origin, ": no config inside; read off its tensors: ViT, width ", get("embed_dim"),
                 ", depth ", get("depth"), ", heads ", get("num_heads"), ", patch ", get("patch_size"),
@@ -163,11 +164,11 @@ Model load_model(const std::string& run_or_weights, const std::vector<std::strin
   const auto carried = weights.metadata.find("lacuna.config");
   if (carried != weights.metadata.end()) {
     model.config = train::RunConfig::from_toml(parse_toml(carried->second, weights.origin), weights.origin);
+    for (const auto& setting : settings) model.config->table.set_assignment(setting, "--set");
   } else {
     weights.tensors = without_classifier(std::move(weights.tensors), weights.origin);
     model.config = infer_config(weights, settings);
   }
-  for (const auto& setting : settings) model.config->table.set_assignment(setting, "--set");
   model.config->resolve();
   model.normalization = {model.config->data.mean, model.config->data.std};
   const auto channels = static_cast<size_t>(model.config->table.get("encoder.in_chans").get<int64_t>());

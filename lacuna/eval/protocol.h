@@ -29,15 +29,15 @@ Model load_model(const std::string& run_or_weights, const std::vector<std::strin
 /// Keys `eval.*` shared by the protocols.
 struct EvalConfig {
   int64_t batch_size = 64, workers = 2, seed = 0;
-  std::string pool = "default";                           ///< default | token | avg
-  int64_t max_train = 0, max_test = 0;                    ///< at most so many records; 0: all
-  std::vector<int64_t> k{10, 20, 100, 200};               ///< knn
-  double temperature = 0.07;                              ///< knn
-  int64_t epochs = 90;                                    ///< linear
-  int64_t linear_batch_size = 1024;                       ///< linear
-  std::vector<double> base_lr{0.03, 0.1, 0.3, 1, 3, 10};  ///< linear: one probe for each rate, in one pass
-  double warmup_epochs = 10;                              ///< linear
-  double weight_decay = 0;                                ///< linear
+  std::string pool = "default";                         ///< default | token | avg
+  int64_t max_train = 0, max_test = 0;                  ///< at most so many records; 0: all
+  std::vector<int64_t> k{10, 20, 100, 200};             ///< knn
+  double temperature = 0.07;                            ///< knn
+  int64_t epochs = 90;                                  ///< linear
+  int64_t linear_batch_size = 1024;                     ///< linear
+  std::vector<double> base_lr{0.1, 0.3, 1, 3, 10, 30};  ///< linear: one probe for each rate, in one pass
+  double warmup_epochs = 10;                            ///< linear
+  double weight_decay = 0;                              ///< linear
   void fields(Fields& f);
 };
 

@@ -129,13 +129,6 @@ class TiffReader {
     return std::vector<uint8_t>(static_cast<size_t>(size));
   }
 
-  // libtiff reads uncompressed blocks past their stated length, into whatever follows them.
-  void require_stored(uint32_t block, tmsize_t size) const {
-    if (tag16(TIFFTAG_COMPRESSION) == COMPRESSION_NONE &&
-        TIFFGetStrileByteCount(tiff_.get(), block) < static_cast<uint64_t>(size))
-      broken();
-  }
-
   /// Copies a decoded block of rows into the picture; `plane` is its band, or -1 when all bands lie together.
   static void place(const uint8_t* block, int64_t block_width, const Rect& at, int plane,
                     const ImageInfo& info, uint8_t* out) {
@@ -164,7 +157,6 @@ class TiffReader {
         const int64_t height = std::min(rows, info.height - top);
         const auto index =
             TIFFComputeStrip(tiff_.get(), static_cast<uint32_t>(top), static_cast<uint16_t>(plane));
-        require_stored(index, height * row_bytes);
         if (TIFFReadEncodedStrip(tiff_.get(), index, strip.data(), height * row_bytes) != height * row_bytes)
           broken();
         place(strip.data(), info.width, {top, 0, height, info.width}, planar() ? plane : -1, info, out);
@@ -186,7 +178,6 @@ class TiffReader {
         for (int64_t left = 0; left < info.width; left += tile_width) {
           const auto index = TIFFComputeTile(tiff_.get(), static_cast<uint32_t>(left),
                                              static_cast<uint32_t>(top), 0, static_cast<uint16_t>(plane));
-          require_stored(index, size);
           if (TIFFReadEncodedTile(tiff_.get(), index, tile.data(), size) != size) broken();
           const Rect at{top, left, std::min<int64_t>(tile_height, info.height - top),
                         std::min<int64_t>(tile_width, info.width - left)};

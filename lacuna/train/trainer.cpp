@@ -173,7 +173,7 @@ void Trainer::run() {
     step_once();
     progress.update(
         step_, plan_.steps,
-        str("loss ", rounded(loss_count_ ? loss_sum_ / static_cast<double>(loss_count_) : NAN, 4)));
+        str("loss ", rounded(shown_loss_, 4)));
     if (signals.requested()) {
       save();
       throw Interrupted(str("stopped at step ", step_, " of ", plan_.steps, "; --resume continues"));
@@ -215,6 +215,7 @@ void Trainer::after_step(const StepResult& result, const std::vector<Batch>& bat
   skipped_in_row_ = 0;
   loss_sum_ += result.loss;
   ++loss_count_;
+  shown_loss_ = std::isfinite(shown_loss_) ? 0.95 * shown_loss_ + 0.05 * result.loss : result.loss;
   for (const auto& batch : batches) items_ += static_cast<double>(batch.size());
   const double per_epoch = static_cast<double>(plan_.steps_per_epoch);
   method_->after_step({step_, plan_.steps, static_cast<double>(step_) / per_epoch, plan_.epochs});

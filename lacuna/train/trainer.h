@@ -1,6 +1,7 @@
 #pragma once
 // The loop: one for all methods.
 
+#include <cmath>
 #include <memory>
 #include <string>
 
@@ -67,6 +68,7 @@ class Trainer {
   double saved_at_ = 0;                           ///< monotonic seconds
   double loss_sum_ = 0;                           ///< since the last health check
   int64_t loss_count_ = 0;
+  double shown_loss_ = NAN;                       ///< running mean behind the progress bar
   double best_ = -1e9;                            ///< by probe: k-NN, else skill
   int64_t best_step_ = -1;
   std::vector<Health> health_;

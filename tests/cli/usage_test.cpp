@@ -121,7 +121,11 @@ TEST(Usage, VerifyPassesAndFails) {
   fs::copy(good, folder / "tight", fs::copy_options::recursive);
   fs::permissions(folder / "tight/case.toml", fs::perms::owner_write, fs::perm_options::add);
   std::ofstream(folder / "tight/case.toml", std::ios::app) << "[config.unknown]\nkey = 1\n";
-  expect_refused({"verify", (folder / "tight").string()}, "unknown.key");
+  const auto refused = run_program({"verify", (folder / "tight").string(), good});
+  EXPECT_EQ(refused.code, 1);
+  EXPECT_THAT(refused.out, HasSubstr("FAIL tight  worst=case"));
+  EXPECT_THAT(refused.out, HasSubstr("unknown.key"));
+  EXPECT_THAT(refused.out, HasSubstr("PASS mae/pretrain")) << "the others are still checked";
 }
 
 }  // namespace

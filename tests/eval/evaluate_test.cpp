@@ -67,8 +67,9 @@ TEST_F(EvaluateTest, KnnHoldsOutAFifthAndWritesTheResultIntoTheRun) {
 
 TEST_F(EvaluateTest, LinearRunsOnASubsetAndAnotherTestSet) {
   write_pictures(folder / "other", 5);
-  const auto result = evaluate("linear", run(), uri(folder / "data"), uri(folder / "other"),
-                               {"eval.max_train=20", "eval.epochs=30", "eval.warmup_epochs=2"}, false);
+  const auto result = evaluate(
+      "linear", run(), uri(folder / "data"), uri(folder / "other"),
+      {"eval.max_train=20", "eval.epochs=30", "eval.warmup_epochs=2", "eval.base_lr=[1, 3000]"}, false);
   EXPECT_DOUBLE_EQ(result.metrics.at("top1").get<double>(), 1);
   EXPECT_EQ(result.settings.at("train_size"), 18);  // nine of ten of each class
   EXPECT_EQ(result.settings.at("test_size"), 10);

@@ -40,19 +40,18 @@ std::string npy(const std::string& descr, const std::string& shape, const std::s
   return "\x93NUMPY\x01\x00"s + little_endian(static_cast<uint32_t>(header.size()), 2) + header + data;
 }
 
-/// A little-endian TIFF of one strip of grey samples.
+/// A little-endian TIFF of one strip of grey samples, which ends the file.
 std::string tiff(uint32_t height, uint32_t width, uint32_t bits, const std::string& data,
                  uint32_t format = 1) {
   const std::vector<std::array<uint32_t, 3>> tags{
       {256, 4, width}, {257, 4, height}, {258, 3, bits},
-      {259, 3, 1},     {262, 3, 1},      {273, 4, 8},
+      {259, 3, 1},     {262, 3, 1},      {273, 4, 134},
       {277, 3, 1},     {278, 4, height}, {279, 4, static_cast<uint32_t>(data.size())},
       {339, 3, format}};
-  std::string out = "II*\0"s + little_endian(8 + static_cast<uint32_t>(data.size()), 4) + data +
-                    little_endian(static_cast<uint32_t>(tags.size()), 2);
+  std::string out = "II*\0"s + little_endian(8, 4) + little_endian(static_cast<uint32_t>(tags.size()), 2);
   for (const auto& [tag, type, value] : tags)
     out += little_endian(tag, 2) + little_endian(type, 2) + little_endian(1, 4) + little_endian(value, 4);
-  return out + little_endian(0, 4);
+  return out + little_endian(0, 4) + data;
 }
 
 TEST(Png, RoundTripIsExactForOneToFourChannels) {

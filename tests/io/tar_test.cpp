@@ -45,6 +45,7 @@ struct Tar : ::testing::Test {
   fs::path path = folder / "a.tar";
 
   std::vector<std::pair<std::string, std::string>> read(const std::string& bytes) {
+    fs::remove(path);  // rewriting a file in place makes ext4 flush it every time
     write_file(path, bytes);
     const TarFile tar(path);
     std::vector<std::pair<std::string, std::string>> out;
