@@ -26,21 +26,23 @@ void write_features(const Options& options) {
   if (dataset->labelled()) tensors["labels"] = found.labels;
   io::save_safetensors(options.out, tensors, {{"weights", model.origin}, {"data", dataset->uri()}});
   const auto rows = found.features.size(0), width = found.features.size(1);
-  options.output.print({{"out", options.out}, {"count", rows}, {"dim", width}, {"labelled", dataset->labelled()}},
-                       str(options.out, ": features [", rows, ", ", width, "]", dataset->labelled() ? " and labels" : ""));
+  options.output.print(
+      {{"out", options.out}, {"count", rows}, {"dim", width}, {"labelled", dataset->labelled()}},
+      str(options.out, ": features [", rows, ", ", width, "]", dataset->labelled() ? " and labels" : ""));
 }
 
 const Register<Command> registered{
-    "features", {"write embeddings of a data set", [](CLI::App& app) {
-                   auto options = std::make_shared<Options>();
-                   app.add_option("weights", options->weights, "a run, a checkpoint or a safetensors file")->required();
-                   app.add_option("--data", options->data, "data URI or path; the run's own by default");
-                   app.add_option("--out", options->out, "the safetensors file to write")->required();
-                   app.add_option("--set", options->settings, "eval.key=value");
-                   app.add_flag("--best", options->best, "a run's best checkpoint by probe instead of its last");
-                   options->output.add_to(app);
-                   return [options] { write_features(*options); };
-                 }}};
+    "features",
+    {"write embeddings of a data set", [](CLI::App& app) {
+       auto options = std::make_shared<Options>();
+       app.add_option("weights", options->weights, "a run, a checkpoint or a safetensors file")->required();
+       app.add_option("--data", options->data, "data URI or path; the run's own by default");
+       app.add_option("--out", options->out, "the safetensors file to write")->required();
+       app.add_option("--set", options->settings, "eval.key=value");
+       app.add_flag("--best", options->best, "a run's best checkpoint by probe instead of its last");
+       options->output.add_to(app);
+       return [options] { write_features(*options); };
+     }}};
 
 }  // namespace
 }  // namespace lacuna::cli

@@ -10,13 +10,20 @@ Json describe(const MethodInfo& method, const std::string& name, const ConfigTab
   Json keys = Json::array();
   for (const auto& field : table.fields()) {
     if (field.key == "method") continue;
-    Json key = {{"key", field.key}, {"type", field.type_name()}, {"default", table.default_of(field.key)},
+    Json key = {{"key", field.key},
+                {"type", field.type_name()},
+                {"default", table.default_of(field.key)},
                 {"meaning", field.help}};
     if (!field.choices_.empty()) key["choices"] = field.choices_;
     keys.push_back(std::move(key));
   }
-  return {{"name", name},         {"title", method.title}, {"paper", method.paper}, {"code", method.code},
-          {"summary", method.summary}, {"parts", method.parts}, {"config", std::move(keys)}};
+  return {{"name", name},
+          {"title", method.title},
+          {"paper", method.paper},
+          {"code", method.code},
+          {"summary", method.summary},
+          {"parts", method.parts},
+          {"config", std::move(keys)}};
 }
 
 std::string padded(const std::string& text, size_t width) {
@@ -25,14 +32,16 @@ std::string padded(const std::string& text, size_t width) {
 
 std::string to_text(const Json& info) {
   const auto word = [&info](const char* key) { return info.at(key).get<std::string>(); };
-  std::string out = str(word("name"), ": ", word("title"), "\n", word("paper"), "\nofficial code: ", word("code"),
-                        "\n\n", word("summary"), "\n");
+  std::string out = str(word("name"), ": ", word("title"), "\n", word("paper"),
+                        "\nofficial code: ", word("code"), "\n\n", word("summary"), "\n");
   for (const auto& part : info.at("parts")) out += "  " + part.get<std::string>() + "\n";
   out += "\n" + padded("key", 28) + padded("type", 17) + padded("default", 24) + "meaning";
   for (const auto& key : info.at("config")) {
-    out += str("\n", padded(key.at("key").get<std::string>(), 28), padded(key.at("type").get<std::string>(), 17),
-               padded(key.at("default").dump(), 24), key.at("meaning").get<std::string>());
-    if (key.contains("choices")) out += " (" + join(key.at("choices").get<std::vector<std::string>>(), " | ") + ")";
+    out +=
+        str("\n", padded(key.at("key").get<std::string>(), 28), padded(key.at("type").get<std::string>(), 17),
+            padded(key.at("default").dump(), 24), key.at("meaning").get<std::string>());
+    if (key.contains("choices"))
+      out += " (" + join(key.at("choices").get<std::vector<std::string>>(), " | ") + ")";
   }
   return out;
 }
@@ -43,14 +52,14 @@ void info(const std::string& name, const Output& output) {
   output.print(description, to_text(description));
 }
 
-const Register<Command> registered{
-    "info", {"a method's paper, parts and every config key", [](CLI::App& app) {
-               auto name = std::make_shared<std::string>();
-               auto output = std::make_shared<Output>();
-               app.add_option("name", *name, "a method")->required();
-               output->add_to(app);
-               return [name, output] { info(*name, *output); };
-             }}};
+const Register<Command> registered{"info",
+                                   {"a method's paper, parts and every config key", [](CLI::App& app) {
+                                      auto name = std::make_shared<std::string>();
+                                      auto output = std::make_shared<Output>();
+                                      app.add_option("name", *name, "a method")->required();
+                                      output->add_to(app);
+                                      return [name, output] { info(*name, *output); };
+                                    }}};
 
 }  // namespace
 }  // namespace lacuna::cli

@@ -1,8 +1,8 @@
 // lacuna inspect DATA|WEIGHTS
 
+#include "lacuna/data/inspect.h"
 #include "lacuna/cli/command.h"
 #include "lacuna/core/log.h"
-#include "lacuna/data/inspect.h"
 #include "lacuna/eval/protocol.h"
 #include "lacuna/train/checkpoint.h"
 
@@ -28,7 +28,8 @@ Json describe(const train::Weights& weights) {
   for (const auto& [name, tensor] : weights.tensors) {
     parameters += tensor.numel();
     decoder |= name.starts_with("decoder");
-    tensors.push_back({{"name", name}, {"type", c10::toString(tensor.scalar_type())}, {"shape", tensor.sizes().vec()}});
+    tensors.push_back(
+        {{"name", name}, {"type", c10::toString(tensor.scalar_type())}, {"shape", tensor.sizes().vec()}});
   }
   const auto known = weights.metadata.find("lacuna.method");
   return {{"file", weights.origin},
@@ -40,11 +41,13 @@ Json describe(const train::Weights& weights) {
 }
 
 std::string to_text(const Json& info) {
-  std::string out = str(info["file"].get<std::string>(), "\n  method      ", info["method"].get<std::string>(),
-                        "\n  parameters  ", info["parameters"], "\n  decoder     ", info["decoder"] ? "yes" : "no",
-                        "\n  to load it  ", info["load"].get<std::string>(), "\n  tensors     ", info["tensors"].size());
+  std::string out =
+      str(info["file"].get<std::string>(), "\n  method      ", info["method"].get<std::string>(),
+          "\n  parameters  ", info["parameters"], "\n  decoder     ", info["decoder"] ? "yes" : "no",
+          "\n  to load it  ", info["load"].get<std::string>(), "\n  tensors     ", info["tensors"].size());
   for (const auto& tensor : info["tensors"])
-    out += str("\n    ", tensor["name"].get<std::string>(), " ", tensor["shape"].dump(), " ", tensor["type"].get<std::string>());
+    out += str("\n    ", tensor["name"].get<std::string>(), " ", tensor["shape"].dump(), " ",
+               tensor["type"].get<std::string>());
   return out;
 }
 
@@ -61,15 +64,16 @@ void inspect(const Options& options) {
 }
 
 const Register<Command> registered{
-    "inspect", {"what is in a data set or a weights file", [](CLI::App& app) {
-                  auto options = std::make_shared<Options>();
-                  app.add_option("what", options->what, "a data URI or path, a run, or a safetensors file")->required();
-                  app.add_option("--limit", options->limit, "read at most so many records, evenly spread; 0: all")
-                      ->check(CLI::NonNegativeNumber);
-                  app.add_option("--workers", options->workers, "threads that decode")->check(CLI::Range(1, 1024));
-                  options->output.add_to(app);
-                  return [options] { inspect(*options); };
-                }}};
+    "inspect",
+    {"what is in a data set or a weights file", [](CLI::App& app) {
+       auto options = std::make_shared<Options>();
+       app.add_option("what", options->what, "a data URI or path, a run, or a safetensors file")->required();
+       app.add_option("--limit", options->limit, "read at most so many records, evenly spread; 0: all")
+           ->check(CLI::NonNegativeNumber);
+       app.add_option("--workers", options->workers, "threads that decode")->check(CLI::Range(1, 1024));
+       options->output.add_to(app);
+       return [options] { inspect(*options); };
+     }}};
 
 }  // namespace
 }  // namespace lacuna::cli

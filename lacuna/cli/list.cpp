@@ -30,7 +30,8 @@ Entries encoders() {
     table.add("encoder", config);
     table.set("encoder.arch", name, "list");
     config.resolve(table, "encoder");
-    out.emplace_back(name, str("width ", config.embed_dim, ", depth ", config.depth, ", heads ", config.num_heads));
+    out.emplace_back(name,
+                     str("width ", config.embed_dim, ", depth ", config.depth, ", heads ", config.num_heads));
   }
   return out;
 }
@@ -38,7 +39,8 @@ Entries encoders() {
 Entries datasets() {
   Entries out;
   const auto& registry = Registry<data::DatasetScheme>::instance();
-  for (const auto& name : registry.names()) out.emplace_back(registry.get(name).form, registry.get(name).summary);
+  for (const auto& name : registry.names())
+    out.emplace_back(registry.get(name).form, registry.get(name).summary);
   return out;
 }
 
@@ -58,8 +60,11 @@ Entries recipes() {
   return out;
 }
 
-const std::vector<std::pair<std::string, Entries (*)()>> kKinds = {
-    {"methods", methods}, {"encoders", encoders}, {"datasets", datasets}, {"recipes", recipes}, {"evals", evals}};
+const std::vector<std::pair<std::string, Entries (*)()>> kKinds = {{"methods", methods},
+                                                                   {"encoders", encoders},
+                                                                   {"datasets", datasets},
+                                                                   {"recipes", recipes},
+                                                                   {"evals", evals}};
 
 void list(const std::string& wanted, const Output& output) {
   std::vector<std::string> kinds;
@@ -85,7 +90,8 @@ const Register<Command> registered{
     "list", {"what there is", [](CLI::App& app) {
                auto wanted = std::make_shared<std::string>();
                auto output = std::make_shared<Output>();
-               app.add_option("kind", *wanted, "methods, encoders, datasets, recipes or evals; all by default");
+               app.add_option("kind", *wanted,
+                              "methods, encoders, datasets, recipes or evals; all by default");
                output->add_to(app);
                return [wanted, output] { list(*wanted, *output); };
              }}};

@@ -11,7 +11,9 @@
 
 namespace lacuna::cli {
 
-void Output::add_to(CLI::App& app) { app.add_flag("--json", json, "one JSON document on stdout, nothing else there"); }
+void Output::add_to(CLI::App& app) {
+  app.add_flag("--json", json, "one JSON document on stdout, nothing else there");
+}
 
 void Output::print(const nlohmann::json& document, const std::string& text) const {
   std::cout << (json ? document.dump(2) : text) << std::endl;
@@ -81,9 +83,11 @@ int main(int argc, char** argv) {
   } catch (const c10::OutOfMemoryError& error) {
     return complain("memory: the device has no more; lower train.batch_size or eval.batch_size");
   } catch (const std::bad_alloc&) {
-    return complain("memory: this machine has no more; lower train.batch_size, eval.batch_size or train.prefetch");
+    return complain(
+        "memory: this machine has no more; lower train.batch_size, eval.batch_size or train.prefetch");
   } catch (const c10::Error& error) {
-    return complain(str("LibTorch: ", error.what_without_backtrace(), "; this is a bug of lacuna: please report it"));
+    return complain(
+        str("LibTorch: ", error.what_without_backtrace(), "; this is a bug of lacuna: please report it"));
   } catch (const std::exception& error) {
     return complain(str("unexpected: ", error.what(), "; this is a bug of lacuna: please report it"));
   }

@@ -29,20 +29,22 @@ void preview(const Options& options) {
   const train::Monitor monitor(config, dataset, train::make_transform(config, *model.method), torch::kCPU);
   const auto panel = monitor.panel(*model.method);
   io::write_atomically(options.out, io::encode_png(panel));
-  options.output.print({{"out", options.out}, {"height", panel.size(0)}, {"width", panel.size(1)}}, options.out);
+  options.output.print({{"out", options.out}, {"height", panel.size(0)}, {"width", panel.size(1)}},
+                       options.out);
 }
 
 const Register<Command> registered{
-    "preview", {"what was masked, what was predicted, the original, side by side", [](CLI::App& app) {
-                  auto options = std::make_shared<Options>();
-                  app.add_option("run", options->run, "a run, a checkpoint or a safetensors file")->required();
-                  app.add_option("--out", options->out, "the PNG to write")->required();
-                  app.add_option("--data", options->data, "pictures from elsewhere; the run's own by default");
-                  app.add_option("--set", options->settings, "e.g. health.preview_images=12, mask.ratio=0.9");
-                  app.add_flag("--best", options->best, "a run's best checkpoint by probe instead of its last");
-                  options->output.add_to(app);
-                  return [options] { preview(*options); };
-                }}};
+    "preview",
+    {"what was masked, what was predicted, the original, side by side", [](CLI::App& app) {
+       auto options = std::make_shared<Options>();
+       app.add_option("run", options->run, "a run, a checkpoint or a safetensors file")->required();
+       app.add_option("--out", options->out, "the PNG to write")->required();
+       app.add_option("--data", options->data, "pictures from elsewhere; the run's own by default");
+       app.add_option("--set", options->settings, "e.g. health.preview_images=12, mask.ratio=0.9");
+       app.add_flag("--best", options->best, "a run's best checkpoint by probe instead of its last");
+       options->output.add_to(app);
+       return [options] { preview(*options); };
+     }}};
 
 }  // namespace
 }  // namespace lacuna::cli

@@ -1,7 +1,7 @@
 // lacuna report RUN... --out FILE.html
 
-#include "lacuna/cli/command.h"
 #include "lacuna/eval/report.h"
+#include "lacuna/cli/command.h"
 #include "lacuna/io/file.h"
 
 namespace lacuna::cli {
@@ -25,7 +25,8 @@ const Register<Command> registered{
     "report", {"one self-contained page about one run or several", [](CLI::App& app) {
                  auto options = std::make_shared<Options>();
                  app.add_option("runs", options->runs, "run folders")->required();
-                 app.add_option("--out", options->out, "the HTML file; RUN/report.html of the first by default");
+                 app.add_option("--out", options->out,
+                                "the HTML file; RUN/report.html of the first by default");
                  options->output.add_to(app);
                  return [options] { report(*options); };
                }}};

@@ -19,7 +19,8 @@ CaseResult verify_or_explain(const std::string& folder) {
     return verify_case(folder);
   } catch (const Error& error) {
     if (!io::fs::exists(io::fs::path(folder) / "case.toml")) throw;
-    return {.name = io::fs::path(folder).filename().string(), .outputs = {{.name = "case", .problem = error.what()}}};
+    return {.name = io::fs::path(folder).filename().string(),
+            .outputs = {{.name = "case", .problem = error.what()}}};
   }
 }
 

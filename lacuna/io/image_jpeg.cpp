@@ -47,18 +47,25 @@ void prepare(ErrorManager& errors) {
   errors.message = {};
 }
 
+/// Frees what libjpeg allocated, even when a reader's constructor leaves on a broken header.
+struct Decompressor : jpeg_decompress_struct {
+  Decompressor() : jpeg_decompress_struct{} {}
+  ~Decompressor() { jpeg_destroy_decompress(this); }
+  Decompressor(const Decompressor&) = delete;
+  Decompressor& operator=(const Decompressor&) = delete;
+};
+
 class JpegReader {
  public:
   JpegReader(Bytes bytes, std::string name) : bytes_(bytes), name_(std::move(name)) {
     prepare(errors_);
     jpeg_.err = &errors_.base;
-    jpeg_create_decompress(&jpeg_);
     guarded([this] {
+      jpeg_create_decompress(&jpeg_);
       jpeg_mem_src(&jpeg_, reinterpret_cast<const unsigned char*>(bytes_.data()), bytes_.size());
       jpeg_read_header(&jpeg_, TRUE);
     });
   }
-  ~JpegReader() { jpeg_destroy_decompress(&jpeg_); }
   JpegReader(const JpegReader&) = delete;
   JpegReader& operator=(const JpegReader&) = delete;
 
@@ -138,7 +145,7 @@ class JpegReader {
   Bytes bytes_;
   std::string name_;
   ErrorManager errors_;
-  jpeg_decompress_struct jpeg_{};
+  Decompressor jpeg_;
 };
 
 bool matches(Bytes bytes) { return begins_with(bytes, "\xff\xd8\xff"); }

@@ -45,24 +45,28 @@ class PngReader {
   PngReader(const PngReader&) = delete;
   PngReader& operator=(const PngReader&) = delete;
 
-  /// Reads up to the pixels and asks libpng to widen palettes, small grey levels and transparent colours.
-  ImageInfo start() {
-    guarded([this] {
-      png_read_info(png_, info_);
+  /// What the picture will be once widened. Asks libpng for nothing that allocates rows: limits are not
+  /// checked yet.
+  ImageInfo read_header() {
+    guarded([this] { png_read_info(png_, info_); });
+    const int type = png_get_color_type(png_, info_), depth = png_get_bit_depth(png_, info_);
+    const int colors = (type & PNG_COLOR_MASK_COLOR) != 0 ? 3 : 1;
+    const bool alpha = (type & PNG_COLOR_MASK_ALPHA) != 0 || png_get_valid(png_, info_, PNG_INFO_tRNS) != 0;
+    return {"png", png_get_image_height(png_, info_), png_get_image_width(png_, info_),
+            colors + (alpha ? 1 : 0), depth == 16 ? 16 : 8};
+  }
+
+  /// Widens palettes, small grey levels and transparent colours while reading.
+  void read_pixels(uint8_t* out, const ImageInfo& info) {
+    std::vector<png_bytep> rows(static_cast<size_t>(info.height));
+    const auto row_bytes = static_cast<size_t>(info.width * info.channels * (info.bits / 8));
+    for (size_t y = 0; y < rows.size(); ++y) rows[y] = out + y * row_bytes;
+    guarded([&] {
       png_set_expand(png_);
       if constexpr (std::endian::native == std::endian::little) png_set_swap(png_);
       png_set_interlace_handling(png_);
       png_read_update_info(png_, info_);
-    });
-    return {"png", png_get_image_height(png_, info_), png_get_image_width(png_, info_),
-            png_get_channels(png_, info_), png_get_bit_depth(png_, info_)};
-  }
-
-  void pixels(uint8_t* out, const ImageInfo& info) {
-    const size_t row_bytes = png_get_rowbytes(png_, info_);
-    std::vector<png_bytep> rows(static_cast<size_t>(info.height));
-    for (size_t y = 0; y < rows.size(); ++y) rows[y] = out + y * row_bytes;
-    guarded([&] {
+      if (png_get_rowbytes(png_, info_) != row_bytes) png_error(png_, "rows of an unexpected size");
       png_read_image(png_, rows.data());
       png_read_end(png_, nullptr);
     });
@@ -91,19 +95,19 @@ class PngReader {
 
 bool matches(Bytes bytes) { return begins_with(bytes, "\x89PNG\r\n\x1a\n"); }
 
-ImageInfo probe(Bytes bytes, const std::string& name) { return PngReader(bytes, name).start(); }
+ImageInfo probe(Bytes bytes, const std::string& name) { return PngReader(bytes, name).read_header(); }
 
 Image decode(Bytes bytes, const std::string& name, const ImageLimits& limits) {
   PngReader reader(bytes, name);
-  const ImageInfo info = reader.start();
+  const ImageInfo info = reader.read_header();
   check_limits(info, name, limits);
   if (info.bits == 16) {
     std::vector<uint16_t> samples(static_cast<size_t>(info.pixels() * info.channels));
-    reader.pixels(reinterpret_cast<uint8_t*>(samples.data()), info);
+    reader.read_pixels(reinterpret_cast<uint8_t*>(samples.data()), info);
     return image_from_uint16(samples.data(), info);
   }
   Image out{at::empty({info.height, info.width, info.channels}, at::kByte), 255};
-  reader.pixels(out.pixels.mutable_data_ptr<uint8_t>(), info);
+  reader.read_pixels(out.pixels.mutable_data_ptr<uint8_t>(), info);
   return out;
 }
 

@@ -19,13 +19,15 @@ struct RandomConfig {
 
 /// A shuffle of L patches for each of B samples: the first `kept_count` are visible, the rest hidden.
 struct Shuffle {
-  torch::Tensor order;     ///< [B, L] int64, raster numbers of patches in shuffled order (ids_shuffle)
+  torch::Tensor order;  ///< [B, L] int64, raster numbers of patches in shuffled order (ids_shuffle)
   int64_t kept_count = 0;
 
-  torch::Tensor kept() const { return order.slice(1, 0, kept_count); }    ///< [B, K] visible patches
-  torch::Tensor hidden() const { return order.slice(1, kept_count); }     ///< [B, L-K] hidden patches
-  torch::Tensor restore() const { return order.argsort(1, false); }       ///< [B, L] inverse of `order` (ids_restore)
-  torch::Tensor is_hidden() const;                                        ///< [B, L] bool in raster order
+  torch::Tensor kept() const { return order.slice(1, 0, kept_count); }  ///< [B, K] visible patches
+  torch::Tensor hidden() const { return order.slice(1, kept_count); }   ///< [B, L-K] hidden patches
+  torch::Tensor restore() const {
+    return order.argsort(1, false);
+  }                                 ///< [B, L] inverse of `order` (ids_restore)
+  torch::Tensor is_hidden() const;  ///< [B, L] bool in raster order
 };
 
 /// Patches kept of L: int(L * (1 - ratio)), computed in double as the official code writes it.

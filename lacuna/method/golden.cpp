@@ -44,7 +44,8 @@ GoldenCase GoldenCase::read(const io::fs::path& folder) {
   out.rtol = number_key(tolerance, "rtol", out.rtol);
   out.atol = number_key(tolerance, "atol", out.atol);
   out.config = document.value("config", Json::object());
-  if (io::fs::exists(folder / "weights.safetensors")) out.weights = io::load_safetensors(folder / "weights.safetensors");
+  if (io::fs::exists(folder / "weights.safetensors"))
+    out.weights = io::load_safetensors(folder / "weights.safetensors");
   out.inputs = io::load_safetensors(folder / "inputs.safetensors");
   out.outputs = io::load_safetensors(folder / "outputs.safetensors");
   return out;
@@ -52,12 +53,13 @@ GoldenCase GoldenCase::read(const io::fs::path& folder) {
 
 const at::Tensor& GoldenCase::input(const std::string& name) const {
   const auto found = inputs.find(name);
-  if (found == inputs.end()) fail("inputs.safetensors", "has no tensor '" + name + "'", "record it with the case");
+  if (found == inputs.end())
+    fail("inputs.safetensors", "has no tensor '" + name + "'", "record it with the case");
   return found->second;
 }
 
-OutputCheck compare_output(const std::string& name, const at::Tensor& got, const at::Tensor& wanted, double rtol,
-                           double atol) {
+OutputCheck compare_output(const std::string& name, const at::Tensor& got, const at::Tensor& wanted,
+                           double rtol, double atol) {
   OutputCheck check{.name = name};
   if (got.sizes() != wanted.sizes()) {
     check.problem = str("shape ", got.sizes(), " for ", wanted.sizes());
@@ -97,11 +99,14 @@ CaseResult verify_case(const io::fs::path& folder) {
 std::string CaseResult::to_line() const {
   const OutputCheck* worst = nullptr;
   for (const auto& check : outputs) {
-    const auto rank = [](const OutputCheck& c) { return std::make_tuple(!c.pass, !c.problem.empty(), c.max_abs); };
+    const auto rank = [](const OutputCheck& c) {
+      return std::make_tuple(!c.pass, !c.problem.empty(), c.max_abs);
+    };
     if (!worst || rank(check) > rank(*worst)) worst = &check;
   }
   std::string line = str(pass ? "PASS " : "FAIL ", name, "  worst=", worst ? worst->name : "none");
-  line += worst && !worst->problem.empty() ? " (" + worst->problem + ")" : str(" err=", worst ? worst->max_abs : 0.0);
+  line += worst && !worst->problem.empty() ? " (" + worst->problem + ")"
+                                           : str(" err=", worst ? worst->max_abs : 0.0);
   return line + str(" (", outputs.size(), " outputs)");
 }
 

@@ -14,7 +14,7 @@ namespace lacuna {
 /// One case as it lies on disk.
 struct GoldenCase {
   std::string method, kind;
-  Json config;         ///< [config], nested, in the card's key names
+  Json config;  ///< [config], nested, in the card's key names
   double rtol = 1e-4, atol = 1e-5;
   io::Tensors weights, inputs, outputs;
 
@@ -48,9 +48,10 @@ struct CaseResult {
 /// Runs one case and compares every tensor of its outputs.
 CaseResult verify_case(const io::fs::path& folder);
 
-/// |a-b| <= atol + rtol*|b| for every element; for names starting with "grad." atol is scaled by min(1, 10*rms(b)).
-OutputCheck compare_output(const std::string& name, const at::Tensor& got, const at::Tensor& wanted, double rtol,
-                           double atol);
+/// |a-b| <= atol + rtol*|b| for every element; for names starting with "grad." atol is scaled by min(1,
+/// 10*rms(b)).
+OutputCheck compare_output(const std::string& name, const at::Tensor& got, const at::Tensor& wanted,
+                           double rtol, double atol);
 
 /// `config` with keys renamed by `renames` (dotted card key -> dotted program key; "" drops the key).
 Json rename_keys(const Json& config, const std::vector<std::pair<std::string, std::string>>& renames);

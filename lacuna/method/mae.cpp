@@ -38,7 +38,8 @@ void MAEConfig::resolve(const ConfigTable& table) {
     fail(str("decoder.embed_dim ", decoder.embed_dim), "a 2-D sine-cosine table needs a multiple of 4",
          str("use ", (decoder.embed_dim / 4 + 1) * 4));
   if (loss.norm_pix && encoder.patch_size.area() * encoder.in_chans < 2)
-    fail("loss.norm_pix", "a patch of a single value has no deviation", "use larger patches or loss.norm_pix = false");
+    fail("loss.norm_pix", "a patch of a single value has no deviation",
+         "use larger patches or loss.norm_pix = false");
 }
 
 MAE::MAE(const MAEConfig& config, Draws& draws) : config_(config) {
@@ -46,7 +47,8 @@ MAE::MAE(const MAEConfig& config, Draws& draws) : config_(config) {
   const int64_t P = config.encoder.patch_size.area() * config.encoder.in_chans;
   encoder_ = std::make_shared<nn::ViT>(config.encoder);
   adopt(*this, *encoder_);
-  decoder_embed_ = register_module("decoder_embed", std::make_shared<nn::Linear>(config.encoder.embed_dim, width));
+  decoder_embed_ =
+      register_module("decoder_embed", std::make_shared<nn::Linear>(config.encoder.embed_dim, width));
   mask_token_ = register_parameter("mask_token", torch::zeros({1, 1, width}));
   decoder_pos_embed_ = register_parameter(
       "decoder_pos_embed", nn::sincos_2d(width, config.encoder.grid(), encoder_->prefix_tokens()), false);
@@ -65,10 +67,10 @@ MAE::MAE(const MAEConfig& config, Draws& draws) : config_(config) {
 }
 
 Loss MAE::forward(const Batch& batch, Draws& draws) {
-  const auto& image = batch.image;                            // [B, C, H, W]
-  const auto shuffle = draw_mask(image, draws);               // K of L patches stay visible
-  const auto latent = encode(image, shuffle, &draws);         // [B, 1+K, D]
-  const auto pred = predict_hidden(latent, shuffle);          // [B, L-K, P]
+  const auto& image = batch.image;                     // [B, C, H, W]
+  const auto shuffle = draw_mask(image, draws);        // K of L patches stay visible
+  const auto latent = encode(image, shuffle, &draws);  // [B, 1+K, D]
+  const auto pred = predict_hidden(latent, shuffle);   // [B, L-K, P]
   auto wanted = target::patchify(image, config_.encoder.patch_size, shuffle.hidden());
   if (config_.loss.norm_pix) wanted = target::normalize_patches(wanted);
   return {.total = at::mse_loss(pred.to(torch::kFloat), wanted), .parts = {}, .stats = {}};
@@ -97,16 +99,18 @@ Preview MAE::preview(const Batch& batch, Draws& draws) {
 }
 
 mask::Shuffle MAE::draw_mask(const Tensor& image, Draws& draws) const {
-  return mask::random_shuffle(config_.mask, image.size(0), config_.encoder.grid().area(), image.device(), draws);
+  return mask::random_shuffle(config_.mask, image.size(0), config_.encoder.grid().area(), image.device(),
+                              draws);
 }
 
 Tensor MAE::encode(const Tensor& image, const mask::Shuffle& shuffle, Draws* draws) const {
   const auto visible = encoder_->embed_patches(image, shuffle.kept());
-  return encoder_->norm(encoder_->run_blocks(encoder_->prepend_class(visible), is_training() ? draws : nullptr));
+  return encoder_->norm(
+      encoder_->run_blocks(encoder_->prepend_class(visible), is_training() ? draws : nullptr));
 }
 
-// Attention does not see order, so tokens stay in shuffled order: only the positions are gathered, and the hidden
-// patches are the last L-K tokens. [B, prefix+L, Dd].
+// Attention does not see order, so tokens stay in shuffled order: only the positions are gathered, and the
+// hidden patches are the last L-K tokens. [B, prefix+L, Dd].
 Tensor MAE::decode(const Tensor& latent, const mask::Shuffle& shuffle) const {
   const int64_t B = latent.size(0), prefix = encoder_->prefix_tokens(), L = shuffle.order.size(1);
   const auto visible = decoder_embed_->forward(latent);  // [B, prefix+K, Dd]
@@ -141,13 +145,16 @@ const Register<MethodInfo> registered{
     {.title = "Masked Autoencoders Are Scalable Vision Learners",
      .paper = "He, Chen, Xie, Li, Dollar, Girshick; CVPR 2022; arXiv 2111.06377",
      .code = "facebookresearch/mae @ efb2a80 (CC-BY-NC 4.0)",
-     .summary = "A ViT encoder sees only the visible quarter of the patches; a small decoder predicts the pixels of the "
-                "hidden ones. Cheap for each epoch and strong after fine-tuning; the base of most image methods here.",
+     .summary = "A ViT encoder sees only the visible quarter of the patches; a small decoder predicts the "
+                "pixels of the "
+                "hidden ones. Cheap for each epoch and strong after fine-tuning; the base of most image "
+                "methods here.",
      .parts = {"masker: random patches, 75 % hidden", "encoder: ViT on visible patches only",
-               "predictor: ViT decoder with a learned mask token", "target: pixels, normalised patch by patch",
-               "loss: mean squared error on hidden patches"},
-     .defaults = {"train.base_lr=1.5e-4", "train.warmup_epochs=40", "train.epochs=400", "train.weight_decay=0.05",
-                  "train.betas=[0.9, 0.95]", "augment.scale=[0.2, 1.0]", "augment.interpolation=bicubic"},
+               "predictor: ViT decoder with a learned mask token",
+               "target: pixels, normalised patch by patch", "loss: mean squared error on hidden patches"},
+     .defaults = {"train.base_lr=1.5e-4", "train.warmup_epochs=40", "train.epochs=400",
+                  "train.weight_decay=0.05", "train.betas=[0.9, 0.95]", "augment.scale=[0.2, 1.0]",
+                  "augment.interpolation=bicubic"},
      .make_config = [] { return std::make_unique<MAEConfig>(); },
      .make =
          [](const MethodConfig& config, Draws& draws) {

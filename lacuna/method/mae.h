@@ -1,5 +1,6 @@
 #pragma once
-// Masked Autoencoders Are Scalable Vision Learners (He, Chen, Xie, Li, Dollar, Girshick; CVPR 2022, arXiv 2111.06377).
+// Masked Autoencoders Are Scalable Vision Learners (He, Chen, Xie, Li, Dollar, Girshick; CVPR 2022, arXiv
+// 2111.06377).
 
 #include <memory>
 #include <string>
@@ -39,7 +40,8 @@ class MAE : public Method {
  public:
   MAE(const MAEConfig& config, Draws& draws);
 
-  /// Mean squared error over the hidden patches of the whole batch (equation in section 3, "Reconstruction target").
+  /// Mean squared error over the hidden patches of the whole batch (equation in section 3, "Reconstruction
+  /// target").
   Loss forward(const Batch& batch, Draws& draws) override;
   Tensor features(const Batch& batch, const FeatureOptions& options) override;
   Preview preview(const Batch& batch, Draws& draws) override;

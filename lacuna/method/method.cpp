@@ -22,12 +22,14 @@ struct Mismatch {
     std::vector<std::string> parts;
     if (!misshapen.empty()) parts.push_back(str(misshapen.size(), " misshapen (", first_of(misshapen), ")"));
     if (!missing.empty()) parts.push_back(str(missing.size(), " missing (", first_of(missing), ")"));
-    if (!unexpected.empty()) parts.push_back(str(unexpected.size(), " unexpected (", first_of(unexpected), ")"));
+    if (!unexpected.empty())
+      parts.push_back(str(unexpected.size(), " unexpected (", first_of(unexpected), ")"));
     return join(parts);
   }
 
   std::string remedy() const {
-    if (!misshapen.empty()) return "give the config the weights were made with (encoder.* and decoder.* keys)";
+    if (!misshapen.empty())
+      return "give the config the weights were made with (encoder.* and decoder.* keys)";
     const bool decoder = std::all_of(missing.begin(), missing.end(), [](const auto& name) {
       return name.find("decoder") != std::string::npos || name == "mask_token";
     });
@@ -54,7 +56,8 @@ void adopt(torch::nn::Module& whole, torch::nn::Module& part) {
   for (const auto& child : part.named_children()) whole.register_module(child.key(), child.value());
   for (const auto& item : part.named_parameters(/*recurse=*/false))
     whole.register_parameter(item.key(), item.value(), item.value().requires_grad());
-  for (const auto& item : part.named_buffers(/*recurse=*/false)) whole.register_buffer(item.key(), item.value());
+  for (const auto& item : part.named_buffers(/*recurse=*/false))
+    whole.register_buffer(item.key(), item.value());
 }
 
 std::vector<std::string> load_weights(Method& method, const std::map<std::string, Tensor>& weights,

@@ -18,7 +18,9 @@ LayerNorm::LayerNorm(int64_t dim, double eps) : eps_(eps) {
   bias = register_parameter("bias", torch::zeros({dim}));
 }
 
-Tensor LayerNorm::forward(const Tensor& x) const { return at::layer_norm(x, {x.size(-1)}, weight, bias, eps_); }
+Tensor LayerNorm::forward(const Tensor& x) const {
+  return at::layer_norm(x, {x.size(-1)}, weight, bias, eps_);
+}
 
 Tensor drop_path(const Tensor& x, double rate, const std::string& name, Draws* draws) {
   if (!draws || rate == 0) return x;
@@ -36,7 +38,8 @@ Attention::Attention(int64_t dim, int64_t num_heads, bool qkv_bias) : num_heads_
 
 Tensor Attention::forward(const Tensor& x) const {
   const int64_t B = x.size(0), N = x.size(1), D = x.size(2);
-  const auto qkv = qkv_->forward(x).view({B, N, 3, num_heads_, D / num_heads_}).permute({2, 0, 3, 1, 4}).unbind(0);
+  const auto qkv =
+      qkv_->forward(x).view({B, N, 3, num_heads_, D / num_heads_}).permute({2, 0, 3, 1, 4}).unbind(0);
   const auto mixed = at::scaled_dot_product_attention(qkv[0], qkv[1], qkv[2]);  // [B, heads, N, D / heads]
   return proj_->forward(mixed.transpose(1, 2).reshape({B, N, D}));
 }
@@ -52,7 +55,8 @@ LayerScale::LayerScale(int64_t dim, double init_value) {
   gamma = register_parameter("gamma", torch::full({dim}, init_value));
 }
 
-Block::Block(const BlockConfig& config, std::string name) : name_(std::move(name)), drop_path_(config.drop_path) {
+Block::Block(const BlockConfig& config, std::string name)
+    : name_(std::move(name)), drop_path_(config.drop_path) {
   const int64_t dim = config.dim;
   norm1_ = register_module("norm1", std::make_shared<LayerNorm>(dim, config.norm_eps));
   attn_ = register_module("attn", std::make_shared<Attention>(dim, config.num_heads, config.qkv_bias));
@@ -84,7 +88,8 @@ PatchEmbed::PatchEmbed(int64_t in_chans, int64_t dim, Size2 patch) : patch_(patc
 }
 
 Tensor PatchEmbed::forward(const Tensor& image) const {
-  return at::linear(patch_view(image, patch_).flatten(3).flatten(1, 2), proj_->weight.flatten(1), proj_->bias);
+  return at::linear(patch_view(image, patch_).flatten(3).flatten(1, 2), proj_->weight.flatten(1),
+                    proj_->bias);
 }
 
 Tensor PatchEmbed::forward(const Tensor& image, const Tensor& ids) const {
@@ -93,7 +98,8 @@ Tensor PatchEmbed::forward(const Tensor& image, const Tensor& ids) const {
 }
 
 Tensor patch_view(const Tensor& image, Size2 patch) {
-  const int64_t B = image.size(0), C = image.size(1), h = image.size(2) / patch.h, w = image.size(3) / patch.w;
+  const int64_t B = image.size(0), C = image.size(1), h = image.size(2) / patch.h,
+                w = image.size(3) / patch.w;
   LACUNA_ASSERT(h * patch.h == image.size(2) && w * patch.w == image.size(3));
   return image.reshape({B, C, h, patch.h, w, patch.w}).permute({0, 2, 4, 1, 3, 5});
 }

@@ -1,6 +1,6 @@
 #pragma once
-// Building blocks of transformers. Parameters are created empty and filled by their model's initialize(draws), so that
-// no global generator is ever asked.
+// Building blocks of transformers. Parameters are created empty and filled by their model's
+// initialize(draws), so that no global generator is ever asked.
 
 #include <torch/nn/module.h>
 #include <torch/types.h>
@@ -36,8 +36,8 @@ class LayerNorm : public torch::nn::Module {
   double eps_;
 };
 
-/// Drops whole residual branches sample by sample and scales the kept ones by 1 / (1 - rate) (timm's DropPath).
-/// x [B, ...]; `name` names the draw. Identity when `draws` is null or the rate 0.
+/// Drops whole residual branches sample by sample and scales the kept ones by 1 / (1 - rate) (timm's
+/// DropPath). x [B, ...]; `name` names the draw. Identity when `draws` is null or the rate 0.
 Tensor drop_path(const Tensor& x, double rate, const std::string& name, Draws* draws);
 
 /// Multi-head self-attention; qkv rows ordered q, k, v and head-major inside each. x [B, N, D] -> [B, N, D].
@@ -85,7 +85,8 @@ class Block : public torch::nn::Module {
   Tensor forward(const Tensor& x, Draws* draws) const;
 
  private:
-  Tensor residual(const Tensor& branch, const std::shared_ptr<LayerScale>& scale, const char* part, Draws* draws) const;
+  Tensor residual(const Tensor& branch, const std::shared_ptr<LayerScale>& scale, const char* part,
+                  Draws* draws) const;
 
   std::string name_;
   double drop_path_;

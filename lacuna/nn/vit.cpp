@@ -80,7 +80,10 @@ void check_vit(const ViTConfig& config) {
 torch::Tensor sincos_2d(int64_t dim, Size2 grid, int64_t prefix) {
   const int64_t quarter = dim / 4;
   LACUNA_ASSERT(quarter * 4 == dim);
-  const auto omega = torch::arange(quarter, torch::kDouble).div_(static_cast<double>(quarter)).mul_(-std::log(10000.0)).exp_();
+  const auto omega = torch::arange(quarter, torch::kDouble)
+                         .div_(static_cast<double>(quarter))
+                         .mul_(-std::log(10000.0))
+                         .exp_();
   const auto angles = [&](int64_t n) { return torch::outer(torch::arange(n, torch::kDouble), omega); };
   const auto wave = [](const Tensor& angle) { return torch::cat({angle.sin(), angle.cos()}, 1); };
   const auto column = wave(angles(grid.w)).unsqueeze(0).expand({grid.h, grid.w, dim / 2});
@@ -104,13 +107,21 @@ ViT::ViT(const ViTConfig& config) : config_(config) {
   if (config.pos_embed == "learned")
     pos_embed_ = register_parameter("pos_embed", torch::zeros({1, prefix + L, D}));
   else if (config.pos_embed == "sincos2d-fixed")
-    pos_embed_ = register_parameter("pos_embed", sincos_2d(D, config.grid(), prefix), /*requires_grad=*/false);
-  patch_embed_ = register_module("patch_embed", std::make_shared<PatchEmbed>(config.in_chans, D, config.patch_size));
+    pos_embed_ =
+        register_parameter("pos_embed", sincos_2d(D, config.grid(), prefix), /*requires_grad=*/false);
+  patch_embed_ =
+      register_module("patch_embed", std::make_shared<PatchEmbed>(config.in_chans, D, config.patch_size));
   const auto list = register_module("blocks", torch::nn::ModuleList());
   for (int64_t i = 0; i < config.depth; ++i) {
-    const double share = config.depth > 1 ? static_cast<double>(i) / static_cast<double>(config.depth - 1) : 1.0;
-    const BlockConfig block{D, config.num_heads, config.mlp_ratio, config.qkv_bias, config.norm_eps,
-                            config.drop_path * share, config.init_values};
+    const double share =
+        config.depth > 1 ? static_cast<double>(i) / static_cast<double>(config.depth - 1) : 1.0;
+    const BlockConfig block{D,
+                            config.num_heads,
+                            config.mlp_ratio,
+                            config.qkv_bias,
+                            config.norm_eps,
+                            config.drop_path * share,
+                            config.init_values};
     blocks_.push_back(std::make_shared<Block>(block, str("blocks.", i)));
     list->push_back(blocks_.back());
   }

@@ -12,8 +12,8 @@
 
 namespace lacuna::nn {
 
-/// Keys `encoder.*`. `arch` vit_tiny ... vit_huge fills width, depth and heads that were not given; `vit` takes them
-/// as they stand.
+/// Keys `encoder.*`. `arch` vit_tiny ... vit_huge fills width, depth and heads that were not given; `vit`
+/// takes them as they stand.
 struct ViTConfig {
   std::string arch = "vit_base";
   Size2 img_size{224, 224}, patch_size{16, 16};
@@ -34,19 +34,22 @@ struct ViTConfig {
 /// vit_tiny, vit_small, ...: the names that `arch` knows a size for.
 std::vector<std::string> vit_archs();
 
-/// Refuses at once what can't be built: picture no multiple of the patch (nearest legal sizes are named), width no
-/// multiple of the heads, a width that the position table can't have.
+/// Refuses at once what can't be built: picture no multiple of the patch (nearest legal sizes are named),
+/// width no multiple of the heads, a width that the position table can't have.
 void check_vit(const ViTConfig& config);
 
 /// Fixed sine-cosine table [1, prefix + h*w, dim]; prefix rows are zero. For row r, column c the vector is
-/// [sin(c w_i), cos(c w_i), sin(r w_i), cos(r w_i)], w_i = 10000^(-i/(dim/4)) (MAE util/pos_embed.py). dim % 4 == 0.
+/// [sin(c w_i), cos(c w_i), sin(r w_i), cos(r w_i)], w_i = 10000^(-i/(dim/4)) (MAE util/pos_embed.py). dim %
+/// 4 == 0.
 torch::Tensor sincos_2d(int64_t dim, Size2 grid, int64_t prefix);
 
-/// pos_embed resized for another grid: patch rows by bicubic interpolation (align_corners false), prefix untouched.
+/// pos_embed resized for another grid: patch rows by bicubic interpolation (align_corners false), prefix
+/// untouched.
 torch::Tensor resize_pos_embed(const torch::Tensor& pos_embed, Size2 from, Size2 to, int64_t prefix);
 
-/// Names: cls_token, pos_embed, patch_embed.proj.*, blocks.{i}.{norm1,attn.qkv,attn.proj,ls1,norm2,mlp.fc1,mlp.fc2,ls2},
-/// norm.*. Shapes: image [B, C, H, W]; L = grid area patches in raster order; D = embed_dim.
+/// Names: cls_token, pos_embed, patch_embed.proj.*,
+/// blocks.{i}.{norm1,attn.qkv,attn.proj,ls1,norm2,mlp.fc1,mlp.fc2,ls2}, norm.*. Shapes: image [B, C, H, W]; L
+/// = grid area patches in raster order; D = embed_dim.
 class ViT : public torch::nn::Module {
  public:
   explicit ViT(const ViTConfig& config);

@@ -73,7 +73,8 @@ void TrainConfig::fields(Fields& f) {
   f("keep", keep, "last checkpoints kept, the best by probe besides").range(1);
   f("device", device, "where to compute; auto takes a GPU when there is one")
       .choices({"auto", "cpu", "cuda"});
-  f("init", init, "weights to start from (a run, a checkpoint, a safetensors file); empty: drawn from the seed");
+  f("init", init,
+    "weights to start from (a run, a checkpoint, a safetensors file); empty: drawn from the seed");
   f("init_partial", init_partial, "load what fits of train.init and name what does not");
 }
 

@@ -15,7 +15,7 @@ namespace lacuna::train {
 /// Keys `data.*`.
 struct DataConfig {
   std::string uri = "synthetic:scenes";
-  std::vector<double> mean, std;      ///< empty: measured on the data
+  std::vector<double> mean, std;  ///< empty: measured on the data
   int64_t max_bad = 10;
   int64_t max_pixels = int64_t{1} << 28;
   void fields(Fields& f);
@@ -23,31 +23,32 @@ struct DataConfig {
 
 /// Keys `health.*`.
 struct HealthConfig {
-  int64_t every = 0;          ///< steps between health checks; 0: ten over the run
-  int64_t samples = 512;      ///< pictures that rank, spread and k-NN are measured on; half as many are queries
-  std::string probe;          ///< labelled data URI for k-NN; empty: the training data where they are labelled
+  int64_t every = 0;      ///< steps between health checks; 0: ten over the run
+  int64_t samples = 512;  ///< pictures that rank, spread and k-NN are measured on; half as many are queries
+  std::string probe;      ///< labelled data URI for k-NN; empty: the training data where they are labelled
   int64_t preview_every = 0;  ///< steps between preview panels; 0: six over the run
   int64_t preview_images = 6;
-  int64_t max_skipped = 5;    ///< steps in a row with a loss that is not finite, or a spike, before the run ends
-  double spike = 50;          ///< a gradient norm this many times its running median is a spike; 0: off
+  int64_t max_skipped =
+      5;              ///< steps in a row with a loss that is not finite, or a spike, before the run ends
+  double spike = 50;  ///< a gradient norm this many times its running median is a spike; 0: off
   void fields(Fields& f);
 };
 
 /// Keys `train.*` (contracts.md lists those that scripts rely on).
 struct TrainConfig {
   double epochs = 400;
-  int64_t steps = -1;           ///< overrides epochs when >= 0; 0 writes the untrained network
-  int64_t batch_size = 64;      ///< for one process and one micro-step
+  int64_t steps = -1;       ///< overrides epochs when >= 0; 0 writes the untrained network
+  int64_t batch_size = 64;  ///< for one process and one micro-step
   int64_t accum = 1;
   std::string optimizer = "adamw";
-  double lr = 0;                ///< 0: base_lr * effective batch / 256
+  double lr = 0;  ///< 0: base_lr * effective batch / 256
   double base_lr = 1.5e-4;
   double min_lr = 0;
   double warmup_epochs = 40;
   double weight_decay = 0.05;
   std::vector<double> betas{0.9, 0.999};
-  double momentum = 0.9;        ///< of LARS
-  double clip_grad = 0;         ///< global norm; 0: off
+  double momentum = 0.9;           ///< of LARS
+  double clip_grad = 0;            ///< global norm; 0: off
   std::string precision = "fp32";  ///< fp32 | bf16 (autocast; weights and optimiser stay fp32)
   int64_t seed = 0;
   int64_t workers = 2;

@@ -14,10 +14,10 @@ namespace lacuna::train {
 
 class Monitor {
  public:
-  /// Reads its pictures once: `health.samples` records of `training` (or of health.probe) as the bank, half as many of its
-  /// test split, when it has one, as the queries; else the records that follow.
-  Monitor(const RunConfig& config, const std::shared_ptr<data::Dataset>& training, const data::ImageTransform& transform,
-          torch::Device device);
+  /// Reads its pictures once: `health.samples` records of `training` (or of health.probe) as the bank, half
+  /// as many of its test split, when it has one, as the queries; else the records that follow.
+  Monitor(const RunConfig& config, const std::shared_ptr<data::Dataset>& training,
+          const data::ImageTransform& transform, torch::Device device);
 
   /// Skill, spread and k-NN of the method as it is now. Leaves its training mode as it was.
   Health check(Method& method, int64_t step) const;

@@ -2,8 +2,8 @@
 
 namespace lacuna::train {
 
-/// While it lives, SIGINT and SIGTERM only set a flag: the loop ends after its step, with a checkpoint. A second signal
-/// ends the process at once.
+/// While it lives, SIGINT and SIGTERM only set a flag: the loop ends after its step, with a checkpoint. A
+/// second signal ends the process at once.
 class SignalGuard {
  public:
   SignalGuard();

@@ -36,8 +36,9 @@ struct StepResult {
 class SpikeDetector {
  public:
   explicit SpikeDetector(double factor) : factor_(factor) {}
-  /// True when `norm` is more than `factor` times the median of the last norms (once there are enough of them).
-  /// Finite norms enter the window either way, so that a lasting change of scale is accepted in the end.
+  /// True when `norm` is more than `factor` times the median of the last norms (once there are enough of
+  /// them). Finite norms enter the window either way, so that a lasting change of scale is accepted in the
+  /// end.
   bool is_spike(double norm);
   Json to_json() const { return window_; }
   void load(const Json& json) { window_ = json.get<std::vector<double>>(); }
@@ -47,8 +48,8 @@ class SpikeDetector {
   std::vector<double> window_;
 };
 
-/// Forward and backward over `batches` (accumulation: gradients averaged), clipping, update at `lr`. When loss or
-/// gradient is not finite, or the norm a spike, weights and optimiser state stay as they were.
+/// Forward and backward over `batches` (accumulation: gradients averaged), clipping, update at `lr`. When
+/// loss or gradient is not finite, or the norm a spike, weights and optimiser state stay as they were.
 StepResult take_step(Method& method, Optimizer& optimizer, const std::vector<Batch>& batches, double lr,
                      const TrainConfig& config, SpikeDetector& spikes);
 

@@ -69,6 +69,7 @@ torch::Device choose_device(const std::string& device) {
 }
 
 std::shared_ptr<data::Dataset> settle_data(RunConfig& config) {
+  config.method_config->resolve(config.table);  // an impossible size is refused before any picture is read
   auto dataset = data::open_dataset(config.data.uri, "train");
   const bool channels_given = config.table.is_set("encoder.in_chans");
   if (!channels_given || config.data.mean.empty()) {
@@ -171,9 +172,7 @@ void Trainer::run() {
   log::Progress progress("train");
   while (step_ < plan_.steps) {
     step_once();
-    progress.update(
-        step_, plan_.steps,
-        str("loss ", rounded(shown_loss_, 4)));
+    progress.update(step_, plan_.steps, str("loss ", rounded(shown_loss_, 4)));
     if (signals.requested()) {
       save();
       throw Interrupted(str("stopped at step ", step_, " of ", plan_.steps, "; --resume continues"));

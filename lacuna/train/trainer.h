@@ -20,20 +20,20 @@ namespace lacuna::train {
 /// The device that `train.device` means here; Error when a GPU is asked for and there is none.
 torch::Device choose_device(const std::string& device);
 
-/// Opens the data and settles what follows from them: encoder.in_chans unless given, data.mean and data.std unless given.
-/// Resolves `config`.
+/// Opens the data and settles what follows from them: encoder.in_chans unless given, data.mean and data.std
+/// unless given. Resolves `config`.
 std::shared_ptr<data::Dataset> settle_data(RunConfig& config);
 /// Record -> input of `method`, as the config says.
 data::ImageTransform make_transform(const RunConfig& config, const Method& method);
 
-/// One run in one folder. The same config and seed give the same losses, bit for bit on one machine, however often the run
-/// was stopped and resumed.
+/// One run in one folder. The same config and seed give the same losses, bit for bit on one machine, however
+/// often the run was stopped and resumed.
 class Trainer {
  public:
   /// `config` is settled and written to RUN/config.toml (new run) or was read from there (resume).
   Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, bool resume);
-  /// Trains to the end. Throws Interrupted after SIGINT or SIGTERM, Error when steps keep failing; a checkpoint is there
-  /// in either case.
+  /// Trains to the end. Throws Interrupted after SIGINT or SIGTERM, Error when steps keep failing; a
+  /// checkpoint is there in either case.
   void run();
   const Plan& plan() const { return plan_; }
   /// The last verdict, for the closing lines.
@@ -65,16 +65,16 @@ class Trainer {
 
   int64_t step_ = 0, skipped_ = 0, skipped_in_row_ = 0;
   int64_t saved_step_ = -1;
-  double saved_at_ = 0;                           ///< monotonic seconds
-  double loss_sum_ = 0;                           ///< since the last health check
+  double saved_at_ = 0;  ///< monotonic seconds
+  double loss_sum_ = 0;  ///< since the last health check
   int64_t loss_count_ = 0;
-  double shown_loss_ = NAN;                       ///< running mean behind the progress bar
-  double best_ = -1e9;                            ///< by probe: k-NN, else skill
+  double shown_loss_ = NAN;  ///< running mean behind the progress bar
+  double best_ = -1e9;       ///< by probe: k-NN, else skill
   int64_t best_step_ = -1;
   std::vector<Health> health_;
   Verdict verdict_;
-  double clock_ = 0, wait_ = 0, items_ = 0;       ///< at the last logged step
-  double health_clock_ = 0, health_wait_ = 0;     ///< at the last health check
+  double clock_ = 0, wait_ = 0, items_ = 0;    ///< at the last logged step
+  double health_clock_ = 0, health_wait_ = 0;  ///< at the last health check
 };
 
 }  // namespace lacuna::train

@@ -21,10 +21,10 @@ constexpr int kSteps = 60;
 std::vector<std::string> pretrain(const fs::path& run, std::vector<std::string> more = {}) {
   std::vector<std::string> arguments = {"pretrain", "mae", "--out", run.string(), "--data", kData};
   for (const char* setting :
-       {"encoder.arch=vit", "encoder.img_size=32", "encoder.patch_size=8", "encoder.embed_dim=32", "encoder.depth=2",
-        "encoder.num_heads=2", "decoder.embed_dim=16", "decoder.depth=1", "decoder.num_heads=2", "train.batch_size=16",
-        "train.base_lr=1e-2", "train.log_every=1", "train.checkpoint_every=5", "health.samples=32", "health.every=20",
-        "train.steps=60"})
+       {"encoder.arch=vit", "encoder.img_size=32", "encoder.patch_size=8", "encoder.embed_dim=32",
+        "encoder.depth=2", "encoder.num_heads=2", "decoder.embed_dim=16", "decoder.depth=1",
+        "decoder.num_heads=2", "train.batch_size=16", "train.base_lr=1e-2", "train.log_every=1",
+        "train.checkpoint_every=5", "health.samples=32", "health.every=20", "train.steps=60"})
     arguments.insert(arguments.end(), {"--set", setting});
   arguments.insert(arguments.end(), more.begin(), more.end());
   return arguments;
@@ -42,7 +42,8 @@ std::vector<nlohmann::json> losses(const fs::path& run) {
   std::ifstream file(run / "metrics.jsonl");
   for (std::string line; std::getline(file, line);) {
     auto json = nlohmann::json::parse(line);
-    for (const char* clock : {"items_per_s", "data_wait_s", "data_wait", "health.data_wait"}) json.erase(clock);
+    for (const char* clock : {"items_per_s", "data_wait_s", "data_wait", "health.data_wait"})
+      json.erase(clock);
     out.push_back(std::move(json));
   }
   return out;
@@ -76,9 +77,10 @@ TemporaryFolder* Runs::folder_ = nullptr;
 TEST_F(Runs, FolderHoldsWhatTheContractSays) {
   const auto lines = losses(unbroken());
   EXPECT_EQ(lines.back()["step"], kSteps);
-  for (const char* name : {"config.toml", "metrics.jsonl", "checkpoints/step-00000060/model.safetensors",
-                           "checkpoints/step-00000060/trainer.safetensors", "checkpoints/step-00000060/state.json",
-                           "previews/step-00000000.png", "previews/step-00000060.png"})
+  for (const char* name :
+       {"config.toml", "metrics.jsonl", "checkpoints/step-00000060/model.safetensors",
+        "checkpoints/step-00000060/trainer.safetensors", "checkpoints/step-00000060/state.json",
+        "previews/step-00000000.png", "previews/step-00000060.png"})
     EXPECT_TRUE(fs::exists(unbroken() / name)) << name;
   int events = 0;
   for (const auto& entry : fs::directory_iterator(unbroken()))
@@ -88,7 +90,8 @@ TEST_F(Runs, FolderHoldsWhatTheContractSays) {
 
 TEST_F(Runs, ConfigRepeatsTheRun) {
   const auto again = *folder_ / "again";
-  const auto outcome = run_program({"pretrain", (unbroken() / "config.toml").string(), "--out", again.string()});
+  const auto outcome =
+      run_program({"pretrain", (unbroken() / "config.toml").string(), "--out", again.string()});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_EQ(losses(again), losses(unbroken()));
 }
@@ -123,8 +126,9 @@ TEST_F(Runs, KilledAtRandomInstantsItGivesTheSameLossesBitForBit) {
 TEST_F(Runs, SignalsWriteACheckpointAndExit130) {
   for (const int signal : {SIGINT, SIGTERM}) {
     const auto run = *folder_ / ("signal" + std::to_string(signal));
-    const Running program(pretrain(run, {"--set", "train.checkpoint_every=1000", "--set", "health.every=1000"}),
-                          folder_->path());
+    const Running program(
+        pretrain(run, {"--set", "train.checkpoint_every=1000", "--set", "health.every=1000"}),
+        folder_->path());
     ASSERT_TRUE(wait_until([&] { return losses_written(run) > 8; }, 60));
     program.signal(signal);
     const auto outcome = program.wait();
@@ -175,8 +179,8 @@ TEST_F(Runs, FullDiskEndsInOneLineAndLosesNothing) {
 
 TEST_F(Runs, LossThatIsNotFiniteIsNeverApplied) {
   const auto run = *folder_ / "nan";
-  const auto outcome = run_program(pretrain(run, {"--set", "train.lr=1e30", "--set", "train.warmup_epochs=0",
-                                                  "--set", "health.max_skipped=3"}));
+  const auto outcome = run_program(pretrain(
+      run, {"--set", "train.lr=1e30", "--set", "train.warmup_epochs=0", "--set", "health.max_skipped=3"}));
   EXPECT_EQ(outcome.code, 2);
   EXPECT_THAT(outcome.err, HasSubstr("3 steps in a row"));
   EXPECT_THAT(outcome.err, HasSubstr("lower train.lr"));
@@ -194,7 +198,7 @@ TEST_F(Runs, ASecondRunInOneFolderIsRefused) {
   ASSERT_TRUE(wait_until([&] { return losses_written(run) > 2; }, 60));
   const auto second = run_program(resume(run));
   EXPECT_EQ(second.code, 2);
-  EXPECT_THAT(second.err, HasSubstr("another process"));
+  EXPECT_THAT(second.err, HasSubstr("in use by process"));
   first.signal(SIGKILL);
   first.wait();
 }

@@ -26,7 +26,8 @@ TEST(RandomMask, CountTruncatesTheDoubleProduct) {
 
 TEST(RandomMask, EveryPatchIsHiddenEquallyOften) {
   SeededDraws draws(1);
-  const auto share = random_shuffle({.ratio = 0.75}, 4000, 16, torch::kCPU, draws).is_hidden().to(torch::kFloat).mean(0);
+  const auto share =
+      random_shuffle({.ratio = 0.75}, 4000, 16, torch::kCPU, draws).is_hidden().to(torch::kFloat).mean(0);
   EXPECT_NEAR(share.min().item<double>(), 0.75, 0.03);
   EXPECT_NEAR(share.max().item<double>(), 0.75, 0.03);
 }

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <cmath>
+
 #include "lacuna/core/error.h"
 #include "tests/support/shared.h"
 
@@ -14,7 +16,7 @@ TEST(CompareOutput, ToleranceIsElementwise) {
   const auto wanted = torch::tensor({1.0, 100.0});
   EXPECT_TRUE(compare_output("x", torch::tensor({1.0 + 1e-5, 100.0 + 9e-3}), wanted, 1e-4, 1e-5).pass);
   EXPECT_FALSE(compare_output("x", torch::tensor({1.0 + 1e-3, 100.0}), wanted, 1e-4, 1e-5).pass);
-  EXPECT_FALSE(compare_output("x", torch::tensor({NAN, 100.0}), wanted, 1e-4, 1e-5).pass);
+  EXPECT_FALSE(compare_output("x", torch::tensor({std::nan(""), 100.0}), wanted, 1e-4, 1e-5).pass);
 }
 
 TEST(CompareOutput, SmallGradientsAreCompared) {

@@ -13,7 +13,12 @@ namespace {
 
 MAEConfig small(bool norm_pix) {
   MAEConfig config;
-  config.encoder = {.arch = "vit", .img_size = {16, 32}, .patch_size = {4, 4}, .in_chans = 3, .embed_dim = 16, .depth = 2,
+  config.encoder = {.arch = "vit",
+                    .img_size = {16, 32},
+                    .patch_size = {4, 4},
+                    .in_chans = 3,
+                    .embed_dim = 16,
+                    .depth = 2,
                     .num_heads = 2};
   config.decoder = {.embed_dim = 8, .depth = 1, .num_heads = 2};
   config.loss.norm_pix = norm_pix;
@@ -74,7 +79,8 @@ TEST(MAE, InitialWeightsDependOnNothingButSeedAndName) {
   auto other = small(false);
   other.decoder.depth = 3;
   const MAE a(small(true), first), b(other, second);
-  EXPECT_TRUE(a.named_parameters()["blocks.1.mlp.fc1.weight"].equal(b.named_parameters()["blocks.1.mlp.fc1.weight"]));
+  EXPECT_TRUE(
+      a.named_parameters()["blocks.1.mlp.fc1.weight"].equal(b.named_parameters()["blocks.1.mlp.fc1.weight"]));
   EXPECT_TRUE(a.named_parameters()["decoder_pred.weight"].equal(b.named_parameters()["decoder_pred.weight"]));
   EXPECT_GT(a.named_parameters()["decoder_blocks.0.attn.qkv.weight"].abs().max().item<double>(), 0.1);
 }
@@ -101,7 +107,9 @@ TEST(LoadWeights, EncoderOnlyFileSaysSo) {
   SeededDraws draws(1);
   MAE model(small(true), draws);
   auto weights = model.weights();
-  std::erase_if(weights, [](const auto& item) { return item.first.find("decoder") == 0 || item.first == "mask_token"; });
+  std::erase_if(weights, [](const auto& item) {
+    return item.first.find("decoder") == 0 || item.first == "mask_token";
+  });
   try {
     load_weights(model, weights, "x.safetensors");
     FAIL() << "loaded";

@@ -43,7 +43,8 @@ TEST(SinCos, RowsAndColumnsAreCoded) {
   for (int i = 0; i < 8; ++i) EXPECT_NEAR(patch[i].item<double>(), wanted[i], 1e-6) << i;
 }
 
-// Tokens 0 and 5 of a 2 x 8 grid lie in one row: the row halves of their positions are equal. On a 4 x 4 grid they are not.
+// Tokens 0 and 5 of a 2 x 8 grid lie in one row: the row halves of their positions are equal. On a 4 x 4 grid
+// they are not.
 TEST(SinCos, TwoByEightIsNotFourByFour) {
   const auto wide = sincos_2d(16, {2, 8}, 0)[0], square = sincos_2d(16, {4, 4}, 0)[0];
   EXPECT_TRUE(wide[0].slice(0, 8).equal(wide[5].slice(0, 8)));
@@ -56,7 +57,7 @@ TEST(PosEmbed, ResizeKeepsPrefixAndConstants) {
   const auto resized = resize_pos_embed(table, {4, 4}, {6, 3}, 1);
   EXPECT_EQ(resized.sizes(), (std::vector<int64_t>{1, 19, 4}));
   EXPECT_EQ(resized[0][0].max().item<float>(), -1);
-  EXPECT_NEAR((resized.slice(1, 1) - 2).abs().max().item<double>(), 0, 1e-6);
+  EXPECT_NEAR((resized.slice(1, 1) - 2).abs().max().item<double>(), 0, 1e-5);  // float weights
 }
 
 TEST(PatchEmbed, EqualsConvolution) {
@@ -65,7 +66,8 @@ TEST(PatchEmbed, EqualsConvolution) {
   xavier_uniform_(embed.proj()->weight, draws, "w");
   normal_(embed.proj()->bias, 1, draws, "b");
   const auto image = draws.normal("image", {3, 2, 16, 32});
-  const auto convolved = torch::conv2d(image, embed.proj()->weight, embed.proj()->bias, {4, 8}).flatten(2).transpose(1, 2);
+  const auto convolved =
+      torch::conv2d(image, embed.proj()->weight, embed.proj()->bias, {4, 8}).flatten(2).transpose(1, 2);
   EXPECT_LT((embed.forward(image) - convolved).abs().max().item<double>(), 1e-5);
   const auto ids = torch::tensor({{5, 0, 15}, {1, 1, 2}, {14, 3, 9}}, torch::kLong);
   EXPECT_LT((embed.forward(image, ids) - gather_tokens(convolved, ids)).abs().max().item<double>(), 1e-5);
@@ -116,33 +118,35 @@ TEST(ViT, NamesAreTimms) {
   const ViT vit(config);
   std::vector<std::string> names;
   for (const auto& item : vit.named_parameters()) names.push_back(item.key());
-  EXPECT_THAT(names, ::testing::IsSupersetOf({"cls_token", "pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias",
-                                              "blocks.0.norm1.weight", "blocks.0.attn.qkv.bias", "blocks.1.attn.proj.weight",
-                                              "blocks.1.ls1.gamma", "blocks.1.mlp.fc1.weight", "blocks.1.mlp.fc2.bias",
-                                              "norm.weight"}));
+  EXPECT_THAT(names,
+              ::testing::IsSupersetOf(
+                  {"cls_token", "pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias",
+                   "blocks.0.norm1.weight", "blocks.0.attn.qkv.bias", "blocks.1.attn.proj.weight",
+                   "blocks.1.ls1.gamma", "blocks.1.mlp.fc1.weight", "blocks.1.mlp.fc2.bias", "norm.weight"}));
 }
 
 TEST(ViT, ShapesAndPooling) {
-  const SeededDraws unused(0);
   SeededDraws draws(3);
   for (const bool class_token : {true, false}) {
     auto config = small();
     config.class_token = class_token;
     config.pos_embed = class_token ? "learned" : "none";
-    ViT vit(config);
-    vit.initialize(draws);
-    const auto tokens = vit.forward_features(draws.normal("image", {2, 2, 16, 32}));
+    const auto vit = std::make_shared<ViT>(config);
+    vit->initialize(draws);
+    const auto tokens = vit->forward_features(draws.normal("image", {2, 2, 16, 32}));
     EXPECT_EQ(tokens.sizes(), (std::vector<int64_t>{2, 16 + (class_token ? 1 : 0), 16}));
     const auto mean = tokens.slice(1, class_token ? 1 : 0).mean(1);
-    EXPECT_LT((vit.pool(tokens, "avg") - mean).abs().max().item<double>(), 1e-6);
+    EXPECT_LT((vit->pool(tokens, "avg") - mean).abs().max().item<double>(), 1e-6);
     if (!class_token) {
-      EXPECT_THROW(vit.pool(tokens, "token"), Error);
+      EXPECT_THROW(vit->pool(tokens, "token"), Error);
     }
   }
 }
 
 TEST(ViT, ImpossibleSizesNameTheNearestLegal) {
-  EXPECT_THAT(message_of([] { check_vit(small({998, 32}, {16, 16})); }),
+  EXPECT_THAT(message_of([] {
+                check_vit(small({998, 32}, {16, 16}));
+              }),
               ::testing::HasSubstr("nearest legal sizes are 992 or 1008"));
   auto config = small();
   config.num_heads = 3;

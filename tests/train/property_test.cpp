@@ -1,4 +1,5 @@
-// What every registered method must do, whatever the picture's shape and channels. A new method inherits all of it.
+// What every registered method must do, whatever the picture's shape and channels. A new method inherits all
+// of it.
 
 #include <gtest/gtest.h>
 #include <torch/torch.h>
@@ -35,7 +36,8 @@ std::vector<Case> all_cases() {
 class EveryMethod : public ::testing::TestWithParam<Case> {
  protected:
   EveryMethod()
-      : config_(testing::tiny_config(GetParam().method, GetParam().image, GetParam().patch, GetParam().channels)),
+      : config_(
+            testing::tiny_config(GetParam().method, GetParam().image, GetParam().patch, GetParam().channels)),
         method_(config_->make_method()),
         optimizer_(make_adamw(parameter_groups(*method_, 0.05), 0.9, 0.95)) {}
 
@@ -98,7 +100,8 @@ TEST_P(EveryMethod, FeaturesAreEqualOnTwoCallsAndNeverMasked) {
       auto changed = batch;
       changed.image = batch.image.clone();
       changed.image.slice(2, top, top + patch.h).slice(3, left, left + patch.w).add_(1);
-      EXPECT_GT((method_->features(changed, {}) - features).abs().max().item<double>(), 0) << top << ", " << left;
+      EXPECT_GT((method_->features(changed, {}) - features).abs().max().item<double>(), 0)
+          << top << ", " << left;
     }
 }
 
@@ -128,8 +131,9 @@ TEST_P(EveryMethod, HalvesOfABatchSeeTheMasksOfTheWhole) {
   EXPECT_TRUE(all.slice(0, 2).equal(method_->preview(half, half_draws).hidden));
 }
 
-INSTANTIATE_TEST_SUITE_P(Registry, EveryMethod, ::testing::ValuesIn(all_cases()), [](const auto& info) {
-  std::string name = info.param.method + "_" + info.param.shape + "_" + std::to_string(info.param.channels) + "ch";
+INSTANTIATE_TEST_SUITE_P(Registry, EveryMethod, ::testing::ValuesIn(all_cases()), [](const auto& test) {
+  std::string name =
+      test.param.method + "_" + test.param.shape + "_" + std::to_string(test.param.channels) + "ch";
   std::replace(name.begin(), name.end(), '-', '_');
   return name;
 });

@@ -9,7 +9,7 @@
 namespace lacuna::train {
 namespace {
 
-struct Setup {
+struct Bench {
   std::unique_ptr<RunConfig> config = testing::tiny_config("mae", {16, 16}, {4, 4}, 3);
   std::shared_ptr<Method> method = config->make_method();
   std::unique_ptr<Optimizer> optimizer = make_adamw(parameter_groups(*method, 0.05), 0.9, 0.95);
@@ -23,42 +23,49 @@ std::map<std::string, Tensor> copy(const Method& method) {
 }
 
 bool same(const std::map<std::string, Tensor>& a, const std::map<std::string, Tensor>& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](const auto& x, const auto& y) { return x.first == y.first && x.second.equal(y.second); });
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
+    return x.first == y.first && x.second.equal(y.second);
+  });
 }
 
 TEST(TakeStep, AccumulatedHalvesEqualTheWholeBatch) {
-  Setup whole, halves;
+  Bench whole, halves;
   const auto batch = testing::random_batch(*whole.method, 4);
   std::vector<Batch> parts(2, batch);
   for (int64_t i = 0; i < 2; ++i) {
     parts[i].image = batch.image.slice(0, 2 * i, 2 * i + 2);
     parts[i].sample = {2 * i, 2 * i + 1};
   }
-  const auto one = take_step(*whole.method, *whole.optimizer, {batch}, 1e-3, whole.config->train, whole.spikes);
-  const auto two = take_step(*halves.method, *halves.optimizer, parts, 1e-3, halves.config->train, halves.spikes);
+  const auto one =
+      take_step(*whole.method, *whole.optimizer, {batch}, 1e-3, whole.config->train, whole.spikes);
+  const auto two =
+      take_step(*halves.method, *halves.optimizer, parts, 1e-3, halves.config->train, halves.spikes);
   EXPECT_NEAR(one.loss, two.loss, 1e-6);
   EXPECT_NEAR(one.grad_norm, two.grad_norm, 1e-5 * one.grad_norm);
 }
 
 TEST(TakeStep, WhatIsNotFiniteIsNotApplied) {
-  Setup setup;
+  Bench setup;
   auto batch = testing::random_batch(*setup.method, 4);
   batch.image[0][0][0][0] = NAN;
   batch.image[0].fill_(NAN);
   const auto before = copy(*setup.method);
-  const auto result = take_step(*setup.method, *setup.optimizer, {batch}, 1e-3, setup.config->train, setup.spikes);
+  const auto result =
+      take_step(*setup.method, *setup.optimizer, {batch}, 1e-3, setup.config->train, setup.spikes);
   EXPECT_THAT(result.problem, ::testing::HasSubstr("loss is"));
   EXPECT_TRUE(same(before, copy(*setup.method)));
-  for (const auto& [name, tensor] : setup.optimizer->state()) EXPECT_EQ(tensor.abs().sum().item<double>(), 0) << name;
+  for (const auto& [name, tensor] : setup.optimizer->state())
+    EXPECT_EQ(tensor.abs().sum().item<double>(), 0) << name;
 }
 
 TEST(TakeStep, ASpikeIsNotApplied) {
-  Setup setup;
+  Bench setup;
   setup.spikes = SpikeDetector(5);
   const auto batch = testing::random_batch(*setup.method, 4);
   for (int i = 0; i < 20; ++i)
-    EXPECT_EQ(take_step(*setup.method, *setup.optimizer, {batch}, 0, setup.config->train, setup.spikes).problem, "");
+    EXPECT_EQ(
+        take_step(*setup.method, *setup.optimizer, {batch}, 0, setup.config->train, setup.spikes).problem,
+        "");
   auto loud = batch;
   loud.image = batch.image * 1000;
   setup.config->table.set("loss.norm_pix", false, "test");
@@ -68,20 +75,22 @@ TEST(TakeStep, ASpikeIsNotApplied) {
       item.value().mul_(1000);
     }
   const auto before = copy(*setup.method);
-  const auto result = take_step(*setup.method, *setup.optimizer, {loud}, 1e-3, setup.config->train, setup.spikes);
+  const auto result =
+      take_step(*setup.method, *setup.optimizer, {loud}, 1e-3, setup.config->train, setup.spikes);
   EXPECT_THAT(result.problem, ::testing::HasSubstr("spike"));
   EXPECT_TRUE(same(before, copy(*setup.method)));
 }
 
 TEST(TakeStep, Bf16StaysNearFp32) {
-  Setup full, half;
+  Bench full, half;
   half.config->train.precision = "bf16";
   const auto batch = testing::random_batch(*full.method, 8);
   const auto exact = take_step(*full.method, *full.optimizer, {batch}, 1e-3, full.config->train, full.spikes);
   const auto rough = take_step(*half.method, *half.optimizer, {batch}, 1e-3, half.config->train, half.spikes);
   EXPECT_NEAR(rough.loss, exact.loss, 5e-3 * exact.loss);
   EXPECT_NEAR(rough.grad_norm, exact.grad_norm, 5e-2 * exact.grad_norm);
-  for (const auto& item : half.method->named_parameters()) EXPECT_EQ(item.value().scalar_type(), torch::kFloat);
+  for (const auto& item : half.method->named_parameters())
+    EXPECT_EQ(item.value().scalar_type(), torch::kFloat);
 }
 
 TEST(SpikeDetector, JudgesByTheMedianAndAcceptsALastingChange) {
