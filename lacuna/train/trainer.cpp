@@ -308,6 +308,7 @@ void Trainer::save() {
                       {"loss_sum", loss_sum_},
                       {"loss_count", loss_count_},
                       {"best", best_},
+                      {"best_step", best_step_},
                       {"norms", spikes_.to_json()},
                       {"health", std::move(checks)},
                       {"bad_records", loader_->bad_records()},
