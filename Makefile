@@ -35,10 +35,7 @@ lint: ## clang-format in check mode, then clang-tidy
 	@git ls-files '*.h' '*.cpp' | xargs clang-format-15 --dry-run --Werror
 	@tools/tidy.sh
 
-install: build ## into PREFIX (default /usr/local)
-	@cmake --install build/$(PRESET) --prefix $(or $(PREFIX),/usr/local)
-
 clean: ## remove build/ (runs/ and .venv/ stay)
 	@rm -rf build
 
-.PHONY: help setup build demo test quick-test asan format lint install clean
+.PHONY: help setup build demo test quick-test asan format lint clean

@@ -30,7 +30,7 @@ labelled=$($lacuna inspect "$data" --limit 100 --json | python3 -c 'import json,
 if [ "$labelled" -gt 1 ]; then
   for weights in "$run" "$random"; do
     for protocol in knn linear; do
-      $lacuna eval $protocol "$weights" --data "$data" --json >/dev/null
+      $lacuna eval $protocol "$weights" --data "$data" --set eval.pool=avg --json >/dev/null
     done
   done
 else

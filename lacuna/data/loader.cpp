@@ -208,7 +208,7 @@ struct Loader::Impl {
     for (const auto& row : job.broken)
       for (const auto& [index, error] : row) {
         if (!seen_bad.insert(index).second) continue;
-        ++bad;
+        const auto bad = static_cast<int64_t>(seen_bad.size());
         if (bad > config.max_bad)
           fail(error.subject(), error.why(),
                str(error.remedy(), error.remedy().empty() ? "" : ", or ",
@@ -265,7 +265,6 @@ struct Loader::Impl {
   // The reader's own.
   LoaderPosition current;
   bool at_epoch_end = false;
-  int64_t bad = 0;
   std::set<int64_t> seen_bad;
   double waited = 0;
 
@@ -297,7 +296,7 @@ std::optional<Batch> Loader::next_in_epoch() {
 }
 
 double Loader::wait_seconds() const { return impl_->waited; }
-int64_t Loader::bad_records() const { return impl_->bad; }
-void Loader::set_bad_records(int64_t count) { impl_->bad = count; }
+const std::set<int64_t>& Loader::bad_records() const { return impl_->seen_bad; }
+void Loader::set_bad_records(std::set<int64_t> records) { impl_->seen_bad = std::move(records); }
 
 }  // namespace lacuna::data

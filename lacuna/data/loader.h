@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "lacuna/data/batch.h"
@@ -47,8 +48,9 @@ class Loader {
   /// The next batch of this epoch; nullopt at its end (then the next epoch begins).
   std::optional<Batch> next_in_epoch();
   double wait_seconds() const;  ///< time spent in next() waiting for a batch, so far
-  int64_t bad_records() const;
-  void set_bad_records(int64_t count);  ///< after a resume
+  /// Numbers of the broken records met so far; each counts once against max_bad.
+  const std::set<int64_t>& bad_records() const;
+  void set_bad_records(std::set<int64_t> records);  ///< after a resume
 
  private:
   struct Impl;

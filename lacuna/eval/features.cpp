@@ -48,8 +48,8 @@ Features extract_features(const Model& model, std::shared_ptr<data::Dataset> dat
       progress.update(done, total);
     }
   }
-  if (loader.bad_records() > 0)
-    log::warn(str(loader.bad_records(), " records of ", dataset->uri(), " left out"));
+  if (!loader.bad_records().empty())
+    log::warn(str(loader.bad_records().size(), " records of ", dataset->uri(), " left out"));
   if (features.empty()) fail(dataset->uri(), "no picture that can be read", "run `lacuna inspect` on it");
   return {torch::cat(features), torch::cat(labels)};
 }

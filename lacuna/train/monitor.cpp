@@ -75,7 +75,7 @@ Tensor Monitor::features(Method& method, const Tensor& images) const {
   for (const auto& chunk : images.split(kFeatureBatch)) {
     Batch batch;
     batch.image = chunk.to(device_);
-    out.push_back(method.features(batch, {}).cpu());
+    out.push_back(method.features(batch, {.pool = "avg"}).cpu());  // early on a class token says little
   }
   return torch::cat(out);
 }

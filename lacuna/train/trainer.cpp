@@ -146,7 +146,7 @@ void Trainer::resume_from(const Checkpoint& checkpoint) {
   best_step_ = state.at("best_step").get<int64_t>();
   spikes_.load(state.at("norms"));
   for (const auto& check : state.at("health")) health_.push_back(health_from_json(check));
-  loader_->set_bad_records(state.at("bad_records").get<int64_t>());
+  loader_->set_bad_records(state.at("bad_records").get<std::set<int64_t>>());
   loader_->seek(checkpoint.position);
   folder_->rewind_metrics(step_);
   saved_step_ = step_;
@@ -235,7 +235,7 @@ void Trainer::log_step(const StepResult& result, double lr, int64_t items) {
                {"data_wait_s", waited},
                {"data_wait", std::min(1.0, waited / seconds)},
                {"skipped", skipped_},
-               {"bad_records", loader_->bad_records()}};
+               {"bad_records", loader_->bad_records().size()}};
   for (const auto& [name, value] : result.parts) line["loss." + name] = value;
   for (const auto& [name, value] : result.stats) line[name] = value;
   folder_->log(line);

@@ -151,7 +151,7 @@ TEST(Loader, BrokenRecordsAreReplacedInTrainingTheSameWayForAnyWorkers) {
     EXPECT_EQ((batch.label == 3).sum().item<int64_t>() + (batch.label == 7).sum().item<int64_t>(), 0);
     EXPECT_EQ(alone.bad_records(), threaded.bad_records());
   }
-  EXPECT_EQ(threaded.bad_records(), 2);  // once each, though met in every epoch
+  EXPECT_EQ(threaded.bad_records().size(), 2U);  // once each, though met in every epoch
 }
 
 TEST(Loader, BrokenRecordsAreLeftOutInEvaluation) {
@@ -182,7 +182,7 @@ TEST(Loader, OneBrokenRecordTooManyIsAnErrorThatNamesIt) {
   LoaderConfig tolerant = strict;
   tolerant.max_bad = 3;
   Loader resumed(std::make_shared<Pictures>(8, std::set<int64_t>{5}), transform(), tolerant);
-  resumed.set_bad_records(3);
+  resumed.set_bad_records({0, 1, 2});
   resumed.next();
   EXPECT_THROW(resumed.next(), Error);
 }
