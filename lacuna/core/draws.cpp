@@ -32,6 +32,19 @@ int64_t elements(at::IntArrayRef shape) {
   return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
 }
 
+// float32 of this shape; the values of a row come from `stream(row)`, in order.
+template <class RowStream, class Draw>
+at::Tensor fill(at::IntArrayRef shape, RowStream stream, Draw draw) {
+  auto out = at::empty(shape, at::kFloat);
+  const int64_t rows = shape.empty() ? 1 : shape[0], width = elements(shape) / std::max<int64_t>(rows, 1);
+  auto* value = out.mutable_data_ptr<float>();
+  for (int64_t row = 0; row < rows; ++row) {
+    Stream random = stream(row);
+    for (int64_t i = 0; i < width; ++i) *value++ = draw(random);
+  }
+  return out;
+}
+
 }  // namespace
 
 std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) {
@@ -99,25 +112,15 @@ Stream SeededDraws::stream(std::string_view name, int64_t row) const {
 }
 
 at::Tensor SeededDraws::uniform(std::string_view name, at::IntArrayRef shape) {
-  auto out = at::empty(shape, at::kFloat);
-  const int64_t rows = shape.empty() ? 1 : shape[0], width = elements(shape) / std::max<int64_t>(rows, 1);
-  auto* value = out.mutable_data_ptr<float>();
-  for (int64_t row = 0; row < rows; ++row) {
-    auto random = stream(name, row);
-    for (int64_t i = 0; i < width; ++i) *value++ = static_cast<float>(random.bits() >> 8) * 0x1.0p-24F;
-  }
-  return out;
+  return fill(
+      shape, [&](int64_t row) { return stream(name, row); },
+      [](Stream& random) { return static_cast<float>(random.bits() >> 8) * 0x1.0p-24F; });
 }
 
 at::Tensor SeededDraws::normal(std::string_view name, at::IntArrayRef shape) {
-  auto out = at::empty(shape, at::kFloat);
-  const int64_t rows = shape.empty() ? 1 : shape[0], width = elements(shape) / std::max<int64_t>(rows, 1);
-  auto* value = out.mutable_data_ptr<float>();
-  for (int64_t row = 0; row < rows; ++row) {
-    auto random = stream(name, row);
-    for (int64_t i = 0; i < width; ++i) *value++ = static_cast<float>(random.normal());
-  }
-  return out;
+  return fill(
+      shape, [&](int64_t row) { return stream(name, row); },
+      [](Stream& random) { return static_cast<float>(random.normal()); });
 }
 
 at::Tensor SeededDraws::permutation(std::string_view name, int64_t samples, int64_t n) {
