@@ -19,11 +19,8 @@ struct Options {
 
 std::unique_ptr<train::RunConfig> read_config(const Options& options) {
   const bool recipe = options.what.ends_with(".toml");
-  auto config = recipe ? train::RunConfig::from_toml(read_toml(options.what), options.what)
-                       : std::make_unique<train::RunConfig>(options.what);
-  if (!options.data.empty()) config->table.set("data.uri", options.data, "--data");
-  for (const auto& setting : options.settings) config->table.set_assignment(setting, "--set");
-  return config;
+  return recipe ? train::RunConfig::from_toml(read_toml(options.what), options.what)
+                : std::make_unique<train::RunConfig>(options.what);
 }
 
 // A resumed run keeps its config; only how long and how fast may change.
@@ -37,14 +34,14 @@ std::unique_ptr<train::RunConfig> resumed_config(const Options& options) {
   if (!same_method)
     fail(options.out, "is a run of " + config->method + ", not of " + options.what,
          "name that method, or none");
-  if (!options.data.empty()) config->table.set("data.uri", options.data, "--data");
-  for (const auto& setting : options.settings) config->table.set_assignment(setting, "--set");
   return config;
 }
 
 void pretrain(const Options& options) {
   if (options.output.json) log::reserve_stdout();
   auto config = options.resume ? resumed_config(options) : read_config(options);
+  if (!options.data.empty()) config->table.set("data.uri", options.data, "--data");
+  for (const auto& setting : options.settings) config->table.set_assignment(setting, "--set");
   if (!options.init.empty()) config->table.set("train.init", options.init, "--init");
   if (options.partial) config->table.set("train.init_partial", true, "--partial");
   train::Trainer trainer(std::move(config), options.out, options.resume);
