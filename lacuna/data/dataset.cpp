@@ -6,8 +6,8 @@
 #include <fstream>
 #include <utility>
 
-#include "lacuna/core/draws.h"
 #include "lacuna/core/error.h"
+#include "lacuna/data/subset.h"
 
 namespace lacuna::data {
 
@@ -227,16 +227,13 @@ std::shared_ptr<Dataset> subset(std::shared_ptr<Dataset> whole, std::vector<int6
 
 std::pair<std::shared_ptr<Dataset>, std::shared_ptr<Dataset>> hold_out(std::shared_ptr<Dataset> whole,
                                                                        double share, uint64_t seed) {
-  std::map<int64_t, std::vector<int64_t>> by_label;
-  for (int64_t i = 0; i < whole->size(); ++i) by_label[whole->label(i)].push_back(i);
   std::vector<int64_t> kept, held;
-  for (const auto& [label, members] : by_label) {
-    const auto count = static_cast<int64_t>(members.size());
-    const auto order = Stream(seed, "hold_out", static_cast<uint64_t>(label)).permutation(count);
+  for (const auto& [label, rows] : shuffled_by_label(*whole, "hold_out", seed)) {
+    const int64_t count = std::ssize(rows);
     const auto taken = std::clamp<int64_t>(std::llround(share * static_cast<double>(count)),
                                            count > 1 ? 1 : 0, std::max<int64_t>(count - 1, 0));
-    for (int64_t i = 0; i < count; ++i)
-      (i < taken ? held : kept).push_back(members[static_cast<size_t>(order[static_cast<size_t>(i)])]);
+    held.insert(held.end(), rows.begin(), rows.begin() + taken);
+    kept.insert(kept.end(), rows.begin() + taken, rows.end());
   }
   std::sort(kept.begin(), kept.end());
   std::sort(held.begin(), held.end());

@@ -1,8 +1,8 @@
 #include <algorithm>
 
-#include "lacuna/core/draws.h"
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
+#include "lacuna/data/subset.h"
 #include "lacuna/eval/protocol.h"
 
 namespace lacuna::eval {
@@ -85,26 +85,6 @@ Json Result::to_json() const {
           {"test", test},         {"metrics", metrics}, {"settings", settings}};
 }
 
-std::shared_ptr<data::Dataset> balanced_subset(std::shared_ptr<data::Dataset> whole, int64_t limit,
-                                               uint64_t seed) {
-  if (limit == 0 || limit >= whole->size()) return whole;
-  std::map<int64_t, std::vector<int64_t>> members;
-  for (int64_t i = 0; i < whole->size(); ++i) members[whole->label(i)].push_back(i);
-  for (auto& [label, rows] : members) {
-    std::vector<int64_t> shuffled;
-    for (const int64_t i :
-         Stream(seed, "eval.subset", static_cast<uint64_t>(label)).permutation(std::ssize(rows)))
-      shuffled.push_back(rows[static_cast<size_t>(i)]);
-    rows = std::move(shuffled);
-  }
-  std::vector<int64_t> taken;
-  for (size_t round = 0; std::ssize(taken) < limit; ++round)  // one of each class in turn
-    for (const auto& [label, rows] : members)
-      if (round < rows.size() && std::ssize(taken) < limit) taken.push_back(rows[round]);
-  std::sort(taken.begin(), taken.end());
-  return data::subset(std::move(whole), std::move(taken));
-}
-
 Result evaluate(const std::string& protocol, const std::string& run_or_weights, const std::string& data_uri,
                 const std::string& test_uri, const std::vector<std::string>& settings, bool best) {
   const auto& run = Registry<Protocol>::instance().get(protocol).run;
@@ -114,8 +94,8 @@ Result evaluate(const std::string& protocol, const std::string& run_or_weights, 
   const auto model = load_model(run_or_weights, model_settings, best);
   const auto sides = open_sides(data_uri.empty() ? model.config->data.uri : data_uri, test_uri, seed);
 
-  auto result = run(model, balanced_subset(sides.train, config.max_train, seed),
-                    balanced_subset(sides.test, config.max_test, seed), config);
+  auto result = run(model, data::balanced_subset(sides.train, config.max_train, seed),
+                    data::balanced_subset(sides.test, config.max_test, seed), config);
   result.protocol = protocol;
   result.weights = model.origin;
   result.data = sides.train->uri();

@@ -78,11 +78,6 @@ struct Protocol {
       run;
 };
 
-/// At most `limit` records (0: all), as evenly over the classes as they allow, chosen by seed; original
-/// order.
-std::shared_ptr<data::Dataset> balanced_subset(std::shared_ptr<data::Dataset> whole, int64_t limit,
-                                               uint64_t seed);
-
 /// Opens data (empty: what the weights were trained on) and test (the set's own test split, or else a fifth
 /// held out by seed; Result.test says which), runs the protocol and, when the weights were given as a run's
 /// folder, writes RUN/evals/<protocol>.json. `settings`: keys `eval.*`, and those of load_model. Error:

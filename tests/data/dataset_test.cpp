@@ -8,6 +8,7 @@
 #include <set>
 
 #include "lacuna/core/error.h"
+#include "lacuna/data/subset.h"
 #include "tests/support/pictures.h"
 #include "tests/support/shared.h"
 
@@ -303,6 +304,12 @@ TEST(TestSplit, OfASyntheticSetIsNamedByItsUri) {
   EXPECT_EQ(open_test_split(test->uri()), nullptr);
 }
 
+std::set<std::string> keys_of(const Dataset& dataset) {
+  std::set<std::string> keys;
+  for (int64_t i = 0; i < dataset.size(); ++i) keys.insert(dataset.get(i).key);
+  return keys;
+}
+
 TEST(HoldOut, TakesTheShareOfEachClass) {
   const TemporaryFolder folder;
   for (int i = 0; i < 40; ++i) write_file(folder / str("a/", i, ".png"), "x");
@@ -311,12 +318,52 @@ TEST(HoldOut, TakesTheShareOfEachClass) {
   const auto [kept, held] = hold_out(whole, 0.2, 5);
   EXPECT_EQ(label_counts(*kept), (std::vector<int64_t>{32, 8}));
   EXPECT_EQ(label_counts(*held), (std::vector<int64_t>{8, 2}));
-  std::set<std::string> keys;
-  for (const auto& part : {kept, held})
-    for (int64_t i = 0; i < part->size(); ++i) keys.insert(part->get(i).key);
+  auto keys = keys_of(*kept);
+  keys.merge(keys_of(*held));
   EXPECT_EQ(keys.size(), 50U);
   EXPECT_EQ(hold_out(whole, 0.2, 5).second->get(3).key, held->get(3).key);
   EXPECT_EQ(label_counts(*subset(whole, {0, 49, 48})), (std::vector<int64_t>{1, 2}));
+}
+
+/// 250 records of class a, 40 of b, 3 of c; the files are never read.
+std::shared_ptr<Dataset> uneven_classes(const TemporaryFolder& folder) {
+  for (const auto& [name, count] : {std::pair{"a", 250}, {"b", 40}, {"c", 3}})
+    for (int i = 0; i < count; ++i) write_file(folder / str(name, "/", 1000 + i, ".png"), "x");
+  return open_dataset(folder.path().string());
+}
+
+TEST(BalancedSubset, TakesOfEveryClassInTurn) {
+  const TemporaryFolder folder;
+  const auto whole = uneven_classes(folder);
+  EXPECT_EQ(label_counts(*balanced_subset(whole, 7, 3)), (std::vector<int64_t>{3, 2, 2}));
+  EXPECT_EQ(label_counts(*balanced_subset(whole, 60, 3)), (std::vector<int64_t>{29, 28, 3}));
+  EXPECT_EQ(balanced_subset(whole, 0, 3), whole);
+  EXPECT_EQ(balanced_subset(whole, 293, 3), whole);
+}
+
+TEST(LabelSubset, IsTheShareOfEachClassNestedAndChosenBySeed) {
+  const TemporaryFolder folder;
+  const auto whole = uneven_classes(folder);
+  std::set<std::string> smaller;
+  const std::vector<std::pair<double, std::vector<int64_t>>> wanted{
+      {0.01, {3, 1, 1}}, {0.05, {13, 2, 1}}, {0.1, {25, 4, 1}}, {1.0, {250, 40, 3}}};
+  for (const auto& [share, counts] : wanted) {
+    const auto part = label_subset(whole, share, 1);
+    EXPECT_EQ(label_counts(*part), counts) << share;
+    auto keys = keys_of(*part);
+    EXPECT_TRUE(std::includes(keys.begin(), keys.end(), smaller.begin(), smaller.end())) << share;
+    EXPECT_EQ(keys, keys_of(*label_subset(whole, share, 1)));
+    smaller = std::move(keys);
+  }
+  EXPECT_NE(keys_of(*label_subset(whole, 0.05, 1)), keys_of(*label_subset(whole, 0.05, 2)));
+  EXPECT_THROW(label_subset(whole, 0, 1), Error);
+  EXPECT_THROW(label_subset(whole, 1.5, 1), Error);
+}
+
+TEST(LabelSubset, NeedsLabels) {
+  const TemporaryFolder folder;
+  write_file(folder / "a.png", "x");
+  EXPECT_THROW(label_subset(open_dataset(folder.path().string()), 0.5, 1), Error);
 }
 
 }  // namespace

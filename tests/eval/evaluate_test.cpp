@@ -87,14 +87,6 @@ TEST_F(EvaluateTest, RefusesWhatWouldMislead) {
   EXPECT_THROW(evaluate("knn", run(), uri(folder / "flat"), "", {}, false), Error);  // no labels
 }
 
-TEST_F(EvaluateTest, SubsetsTakeEveryClassEvenly) {
-  const auto subset = balanced_subset(data::open_dataset(uri(folder / "data")), 7, 3);
-  int64_t of_first = 0;
-  for (int64_t i = 0; i < subset->size(); ++i) of_first += subset->label(i) == 0;
-  EXPECT_EQ(subset->size(), 7);
-  EXPECT_EQ(of_first, 4);
-}
-
 TEST_F(EvaluateTest, FeaturesAreTheMethodsOwn) {
   const auto model = load_model(run());
   const auto features = extract_features(model, data::open_dataset(uri(folder / "data")), {.batch_size = 7});
