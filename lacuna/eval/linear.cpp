@@ -9,6 +9,7 @@
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
 #include "lacuna/nn/init.h"
+#include "lacuna/train/schedule.h"
 
 namespace lacuna::eval {
 

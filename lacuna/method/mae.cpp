@@ -46,7 +46,7 @@ MAE::MAE(const MAEConfig& config, Draws& draws) : config_(config) {
   const auto& [width, depth, heads, mlp_ratio, eps] = config.decoder;
   const int64_t P = config.encoder.patch_size.area() * config.encoder.in_chans;
   encoder_ = std::make_shared<nn::ViT>(config.encoder);
-  adopt(*this, *encoder_);
+  nn::adopt(*this, *encoder_);
   decoder_embed_ =
       register_module("decoder_embed", std::make_shared<nn::Linear>(config.encoder.embed_dim, width));
   mask_token_ = register_parameter("mask_token", torch::zeros({1, 1, width}));
@@ -159,7 +159,10 @@ const Register<MethodInfo> registered{
      .make =
          [](const MethodConfig& config, Draws& draws) {
            return std::make_shared<MAE>(dynamic_cast<const MAEConfig&>(config), draws);
-         }}};
+         },
+     .finetune = {"train.base_lr=5e-4", "train.min_lr=1e-6", "train.warmup_epochs=5", "train.epochs=100",
+                  "train.layer_decay=0.65"},
+     .tiny = {"encoder.arch=vit"}}};
 
 }  // namespace
 }  // namespace lacuna

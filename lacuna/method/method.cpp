@@ -52,14 +52,6 @@ std::map<std::string, Tensor> Method::weights() const {
   return out;
 }
 
-void adopt(torch::nn::Module& whole, torch::nn::Module& part) {
-  for (const auto& child : part.named_children()) whole.register_module(child.key(), child.value());
-  for (const auto& item : part.named_parameters(/*recurse=*/false))
-    whole.register_parameter(item.key(), item.value(), item.value().requires_grad());
-  for (const auto& item : part.named_buffers(/*recurse=*/false))
-    whole.register_buffer(item.key(), item.value());
-}
-
 std::vector<std::string> load_weights(Method& method, const std::map<std::string, Tensor>& weights,
                                       const std::string& origin, bool partial) {
   const torch::NoGradGuard no_grad;

@@ -66,6 +66,10 @@ class Method : public torch::nn::Module {
   /// Whether weight decay applies; the default is that of MAE and most followers: not to 1-D tensors and
   /// biases.
   virtual bool decays(const std::string& name, const Tensor& parameter) const;
+  /// Layer-wise learning rates: how many layers there are, and which one a parameter belongs to, 0 = nearest to the
+  /// input. One layer unless a method says otherwise.
+  virtual int64_t layers() const { return 1; }
+  virtual int64_t layer_of(const std::string& /*name*/) const { return 0; }
   /// Parameters and buffers as a checkpoint holds them, by official name. Shares memory with the module.
   std::map<std::string, Tensor> weights() const;
 };
@@ -92,12 +96,10 @@ struct MethodInfo {
   std::function<std::unique_ptr<MethodConfig>()> make_config;
   /// Builds the module; initial weights are drawn by parameter name.
   std::function<std::shared_ptr<Method>(const MethodConfig&, Draws& draws)> make;
+  std::vector<std::string> finetune = {};  ///< "train.layer_decay=0.65": the paper's settings of fine-tuning
+  std::vector<std::string> tiny = {};      ///< what makes the method's smallest network: tests and smoke runs
   double smallest_batch = 1;  ///< below this the loss itself suffers (contrastive losses); 1 for pixel losses
 };
-
-/// Makes the children, parameters and buffers of `part` members of `whole` under their own names, so that
-/// official checkpoint names need no prefix. `whole` must hold `part` alive.
-void adopt(torch::nn::Module& whole, torch::nn::Module& part);
 
 /// Copies tensors by name into a module. Strict: any missing, unexpected or misshapen name is an Error with
 /// counts, the first names with both shapes and the likely fix. With `partial`, returns what was not loaded

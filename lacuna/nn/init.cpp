@@ -19,11 +19,21 @@ void normal_(const torch::Tensor& parameter, double std, Draws& draws, std::stri
   parameter.copy_(draws.normal(name, parameter.sizes()).mul_(std));
 }
 
-void trunc_normal_(const torch::Tensor& parameter, double std, Draws& draws, std::string_view name) {
+void trunc_normal_(const torch::Tensor& parameter, double std, Draws& draws, std::string_view name,
+                   double bound) {
+  constexpr double kFar = 5;  // deviations beyond which a cut is not seen in float32 draws
+  if (bound > kFar * std) return normal_(parameter, std, draws, name);
   const torch::NoGradGuard no_grad;
-  const double edge = std::erf(2 / std::numbers::sqrt2);  // probability mass within two deviations
+  const double edge = std::erf(bound / std / std::numbers::sqrt2);  // probability mass within the bounds
   const auto u = draws.uniform(name, parameter.sizes()).mul_(2 * edge).sub_(edge);
-  parameter.copy_(u.erfinv_().mul_(std * std::numbers::sqrt2).clamp_(-2 * std, 2 * std));
+  parameter.copy_(u.erfinv_().mul_(std * std::numbers::sqrt2).clamp_(-bound, bound));
+}
+
+void default_conv_init_(const torch::Tensor& weight, const torch::Tensor& bias, Draws& draws,
+                        const std::string& name) {
+  const double bound = 1 / std::sqrt(static_cast<double>(weight.numel() / weight.size(0)));
+  uniform_(weight, bound, draws, name + ".weight");
+  uniform_(bias, bound, draws, name + ".bias");
 }
 
 void xavier_uniform_(const torch::Tensor& parameter, Draws& draws, std::string_view name) {

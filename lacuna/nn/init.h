@@ -15,8 +15,12 @@ namespace lacuna::nn {
 void uniform_(const torch::Tensor& parameter, double bound, Draws& draws, std::string_view name);
 /// N(0, std).
 void normal_(const torch::Tensor& parameter, double std, Draws& draws, std::string_view name);
-/// N(0, std) cut at +-2 std by inversion, as timm's trunc_normal_ with its default bounds scaled to std.
-void trunc_normal_(const torch::Tensor& parameter, double std, Draws& draws, std::string_view name);
+/// N(0, std) cut at +-bound, by inversion (timm's trunc_normal_, whose default bounds are +-2 whatever std is).
+void trunc_normal_(const torch::Tensor& parameter, double std, Draws& draws, std::string_view name,
+                   double bound = 2);
+/// PyTorch's default for a convolution or linear layer: weight and bias U(+-1 / sqrt(fan_in)).
+void default_conv_init_(const torch::Tensor& weight, const torch::Tensor& bias, Draws& draws,
+                        const std::string& name);
 /// U(+-sqrt(6 / (fan_in + fan_out))) with [out, in...] viewed as [out, in] (Glorot & Bengio, 2010).
 void xavier_uniform_(const torch::Tensor& parameter, Draws& draws, std::string_view name);
 

@@ -114,4 +114,12 @@ Tensor gather_tokens(const Tensor& x, const Tensor& ids) {
   return x.expand({ids.size(0), -1, -1}).gather(1, ids.unsqueeze(-1).expand({-1, -1, x.size(2)}));
 }
 
+void adopt(torch::nn::Module& whole, torch::nn::Module& part) {
+  for (const auto& child : part.named_children()) whole.register_module(child.key(), child.value());
+  for (const auto& item : part.named_parameters(/*recurse=*/false))
+    whole.register_parameter(item.key(), item.value(), item.value().requires_grad());
+  for (const auto& item : part.named_buffers(/*recurse=*/false))
+    whole.register_buffer(item.key(), item.value());
+}
+
 }  // namespace lacuna::nn

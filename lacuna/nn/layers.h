@@ -56,6 +56,7 @@ class Mlp : public torch::nn::Module {
  public:
   Mlp(int64_t dim, int64_t hidden_dim);
   Tensor forward(const Tensor& x) const;
+  const std::shared_ptr<Linear>& fc2() const { return fc2_; }
 
  private:
   std::shared_ptr<Linear> fc1_, fc2_;
@@ -124,5 +125,9 @@ Tensor patch_view(const Tensor& image, Size2 patch);
 Tensor gather_patches(const Tensor& view, const Tensor& ids);
 /// rows[b, k] = x[b, ids[b, k]]: x [B, N, D] (or [1, N, D]), ids [B, K] -> [B, K, D].
 Tensor gather_tokens(const Tensor& x, const Tensor& ids);
+
+/// Makes the children, parameters and buffers of `part` members of `whole` under their own names, so that
+/// official checkpoint names need no prefix. `whole` must hold `part` alive.
+void adopt(torch::nn::Module& whole, torch::nn::Module& part);
 
 }  // namespace lacuna::nn

@@ -66,12 +66,20 @@ std::vector<std::string> vit_archs() {
   return names;
 }
 
-void check_vit(const ViTConfig& config) {
-  check_multiple("height", config.img_size.h, config.patch_size.h);
-  check_multiple("width", config.img_size.w, config.patch_size.w);
-  if (config.embed_dim % config.num_heads != 0)
-    fail(str("encoder.embed_dim ", config.embed_dim), str("not a multiple of num_heads ", config.num_heads),
+void check_patches(Size2 img_size, Size2 patch_size) {
+  check_multiple("height", img_size.h, patch_size.h);
+  check_multiple("width", img_size.w, patch_size.w);
+}
+
+void check_heads(int64_t embed_dim, int64_t num_heads) {
+  if (embed_dim % num_heads != 0)
+    fail(str("encoder.embed_dim ", embed_dim), str("not a multiple of num_heads ", num_heads),
          "choose heads that divide the width");
+}
+
+void check_vit(const ViTConfig& config) {
+  check_patches(config.img_size, config.patch_size);
+  check_heads(config.embed_dim, config.num_heads);
   if (config.pos_embed == "sincos2d-fixed" && config.embed_dim % 4 != 0)
     fail(str("encoder.embed_dim ", config.embed_dim), "a 2-D sine-cosine table needs a multiple of 4",
          str("use ", (config.embed_dim / 4 + 1) * 4, " or encoder.pos_embed = learned"));
@@ -125,7 +133,7 @@ ViT::ViT(const ViTConfig& config) : config_(config) {
     blocks_.push_back(std::make_shared<Block>(block, str("blocks.", i)));
     list->push_back(blocks_.back());
   }
-  norm_ = register_module("norm", std::make_shared<LayerNorm>(D, config.norm_eps));
+  if (config.final_norm) norm_ = register_module("norm", std::make_shared<LayerNorm>(D, config.norm_eps));
 }
 
 void ViT::initialize(Draws& draws) {
@@ -159,7 +167,7 @@ torch::Tensor ViT::run_blocks(torch::Tensor tokens, Draws* draws) const {
   return tokens;
 }
 
-torch::Tensor ViT::norm(const torch::Tensor& tokens) const { return norm_->forward(tokens); }
+torch::Tensor ViT::norm(const torch::Tensor& tokens) const { return norm_ ? norm_->forward(tokens) : tokens; }
 
 torch::Tensor ViT::forward_features(const torch::Tensor& image) const {
   return norm(run_blocks(prepend_class(embed(image)), nullptr));

@@ -25,6 +25,7 @@ struct ViTConfig {
   std::string pos_embed = "sincos2d-fixed";
   double drop_path = 0;    ///< rate of the last block; grows linearly from 0
   double init_values = 0;  ///< layer scale's first value; 0: no layer scale
+  bool final_norm = true;  ///< no key: fine-tuning on the mean of the patch tokens has none
   void fields(Fields& f);
   /// `prefix`: where the keys stand in the table ("encoder").
   void resolve(const ConfigTable& table, const std::string& prefix);
@@ -34,6 +35,10 @@ struct ViTConfig {
 /// vit_tiny, vit_small, ...: the names that `arch` knows a size for.
 std::vector<std::string> vit_archs();
 
+/// Error naming the nearest legal sizes when a picture is no multiple of the patch.
+void check_patches(Size2 img_size, Size2 patch_size);
+/// Error when the heads do not divide the width.
+void check_heads(int64_t embed_dim, int64_t num_heads);
 /// Refuses at once what can't be built: picture no multiple of the patch (nearest legal sizes are named),
 /// width no multiple of the heads, a width that the position table can't have.
 void check_vit(const ViTConfig& config);

@@ -17,6 +17,11 @@ constexpr int64_t kSmallBatch = 32;
 constexpr int64_t kFewSteps = 300;
 constexpr double kHighRate = 4;  // times the rule's
 
+// The linear rule: how far this batch is from the one that the base rates are given for.
+double batch_scale(const TrainConfig& train, const Plan& plan) {
+  return static_cast<double>(plan.effective_batch) / static_cast<double>(train.lr_batch);
+}
+
 int64_t share_of(int64_t steps, int64_t parts) { return std::max<int64_t>(1, steps / parts); }
 
 }  // namespace
@@ -39,7 +44,10 @@ Plan make_plan(const RunConfig& config, int64_t records, int64_t batches_per_epo
   plan.warmup_epochs = config.table.is_set("train.warmup_epochs")
                            ? train.warmup_epochs
                            : std::min(train.warmup_epochs, kWarmupShare * plan.epochs);
-  plan.lr = train.lr > 0 ? train.lr : train.base_lr * static_cast<double>(plan.effective_batch) / 256.0;
+  const auto scaled = [&](double given, double base) { return given > 0 ? given : base * batch_scale(train, plan); };
+  plan.lr = scaled(train.lr, train.base_lr);
+  plan.min_lr = scaled(train.min_lr, train.base_min_lr);
+  plan.warmup_lr = scaled(train.warmup_lr, train.base_warmup_lr);
   plan.checkpoint_every = train.checkpoint_every > 0
                               ? train.checkpoint_every
                               : std::max(plan.steps_per_epoch, share_of(plan.steps, kCheckpoints));
@@ -56,7 +64,7 @@ std::vector<std::string> rules_used(const RunConfig& config, const Plan& plan) {
   rules.push_back(config.train.lr > 0
                       ? str("learning rate ", plan.lr, " as given")
                       : str("learning rate = base_lr ", config.train.base_lr, " x effective batch ",
-                            plan.effective_batch, " / 256 = ", plan.lr));
+                            plan.effective_batch, " / ", config.train.lr_batch, " = ", plan.lr));
   if (plan.warmup_epochs != config.train.warmup_epochs)
     rules.push_back(str("warm-up ", plan.warmup_epochs, " epochs: a tenth of this run, as the method's ",
                         config.train.warmup_epochs,
@@ -66,7 +74,7 @@ std::vector<std::string> rules_used(const RunConfig& config, const Plan& plan) {
 
 std::vector<std::string> warnings(const RunConfig& config, const Plan& plan) {
   std::vector<std::string> out;
-  const double rule = config.train.base_lr * static_cast<double>(plan.effective_batch) / 256.0;
+  const double rule = config.train.base_lr * batch_scale(config.train, plan);
   if (plan.effective_batch < static_cast<int64_t>(config.info().smallest_batch))
     out.push_back(str("effective batch ", plan.effective_batch, " is below the ",
                       config.info().smallest_batch,

@@ -17,6 +17,7 @@ struct Plan {
   double warmup_epochs = 0;
   int64_t effective_batch = 0;  ///< batch_size * accum * processes
   double lr = 0;                ///< peak
+  double min_lr = 0, warmup_lr = 0;
   int64_t checkpoint_every = 0, health_every = 0, preview_every = 0;
 };
 

@@ -1,6 +1,7 @@
 #include "lacuna/train/config.h"
 
 #include "lacuna/core/error.h"
+#include "lacuna/train/schedule.h"
 
 namespace lacuna::train {
 
@@ -51,10 +52,23 @@ void TrainConfig::fields(Fields& f) {
   f("batch_size", batch_size, "pictures in a batch of one process").range(1);
   f("accum", accum, "batches whose gradients are averaged before a step").range(1);
   f("optimizer", optimizer, "update rule").choices({"adamw", "lars"});
-  f("lr", lr, "peak learning rate; 0: base_lr * effective batch / 256").range(0);
-  f("base_lr", base_lr, "learning rate for an effective batch of 256").range(0);
-  f("min_lr", min_lr, "learning rate at the end of the cosine").range(0);
-  f("warmup_epochs", warmup_epochs, "epochs over which the learning rate rises from 0").range(0);
+  f("lr", lr, "peak learning rate; 0: base_lr * effective batch / lr_batch").range(0);
+  f("base_lr", base_lr, "learning rate for an effective batch of lr_batch").range(0);
+  f("lr_batch", lr_batch, "effective batch that base_lr, base_min_lr and base_warmup_lr are given for").range(1);
+  f("min_lr", min_lr, "learning rate at the end of the cosine; 0: base_min_lr * effective batch / lr_batch").range(0);
+  f("base_min_lr", base_min_lr, "min_lr for an effective batch of lr_batch").range(0);
+  f("warmup_lr", warmup_lr,
+    "learning rate that warm-up starts from; 0: base_warmup_lr * effective batch / lr_batch")
+      .range(0);
+  f("base_warmup_lr", base_warmup_lr, "warmup_lr for an effective batch of lr_batch").range(0);
+  f("warmup_epochs", warmup_epochs, "epochs over which the learning rate rises").range(0);
+  f("schedule", schedule,
+    "course of the learning rate: cosine (MAE's), or timm_cosine, multistep, linear as SimMIM sets them by iteration")
+      .choices(schedule_names());
+  f("milestones", milestones, "multistep: epochs at which the rate is multiplied by gamma").range(0);
+  f("gamma", gamma, "multistep: factor at a milestone").range(0);
+  f("layer_decay", layer_decay, "learning rate of a layer over that of the next one (fine-tuning); 1: all the same")
+      .range(0, 1);
   f("weight_decay", weight_decay, "decoupled weight decay (LARS: added to the gradient)").range(0);
   f("betas", betas, "AdamW's averaging of gradient and square").range(0, 1);
   f("momentum", momentum, "LARS' momentum").range(0, 1);

@@ -41,10 +41,16 @@ struct TrainConfig {
   int64_t batch_size = 64;  ///< for one process and one micro-step
   int64_t accum = 1;
   std::string optimizer = "adamw";
-  double lr = 0;  ///< 0: base_lr * effective batch / 256
+  double lr = 0;  ///< 0: base_lr * effective batch / lr_batch
   double base_lr = 1.5e-4;
-  double min_lr = 0;
+  int64_t lr_batch = 256;
+  double min_lr = 0, base_min_lr = 0;        ///< min_lr 0: base_min_lr, scaled as base_lr is
+  double warmup_lr = 0, base_warmup_lr = 0;  ///< the same for the rate that warm-up starts from
   double warmup_epochs = 40;
+  std::string schedule = "cosine";
+  std::vector<double> milestones;  ///< multistep: epochs
+  double gamma = 0.1;              ///< multistep
+  double layer_decay = 1;          ///< each layer's rate over that of the next one
   double weight_decay = 0.05;
   std::vector<double> betas{0.9, 0.999};
   double momentum = 0.9;           ///< of LARS

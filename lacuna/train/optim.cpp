@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 
 #include "lacuna/core/error.h"
 
@@ -66,7 +65,8 @@ class AdamW final : public Optimizer {
                        [](const Tensor& param) { return at::zeros({}, param.options().dtype(at::kFloat)); });
   }
 
-  void step(double lr) override {
+  using Optimizer::step;
+  void step(const Rate& rate) override {
     const torch::NoGradGuard no_grad;
     for (size_t g = 0; g < groups_.size(); ++g) {
       const ParamGroup& group = groups_[g];
@@ -83,7 +83,7 @@ class AdamW final : public Optimizer {
       if (params.empty()) continue;
       at::_foreach_add_(steps, 1);
       at::_fused_adamw_(params, grads, exp_avg, exp_avg_sq, /*max_exp_avg_sqs=*/{}, steps,
-                        lr * group.lr_scale, beta1_, beta2_, group.weight_decay, eps_, /*amsgrad=*/false,
+                        rate(group.lr_scale), beta1_, beta2_, group.weight_decay, eps_, /*amsgrad=*/false,
                         /*maximize=*/false);
     }
   }
@@ -108,7 +108,8 @@ class LARS final : public Optimizer {
     mu_ = make_slots(groups_, [](const Tensor& param) { return at::zeros_like(param); });
   }
 
-  void step(double lr) override {
+  using Optimizer::step;
+  void step(const Rate& rate) override {
     const torch::NoGradGuard no_grad;
     for (size_t g = 0; g < groups_.size(); ++g) {
       const ParamGroup& group = groups_[g];
@@ -116,7 +117,7 @@ class LARS final : public Optimizer {
         Tensor param = group.params[i];
         if (!param.grad().defined()) continue;
         mu_[g][i].mul_(momentum_).add_(scaled_gradient(param, group.weight_decay));
-        param.add_(mu_[g][i], -lr * group.lr_scale);
+        param.add_(mu_[g][i], -rate(group.lr_scale));
       }
     }
   }
@@ -144,22 +145,29 @@ class LARS final : public Optimizer {
 
 }  // namespace
 
-std::vector<ParamGroup> parameter_groups(const Method& method, double weight_decay) {
-  ParamGroup plain, decayed;
-  decayed.weight_decay = weight_decay;
+std::vector<ParamGroup> parameter_groups(const Method& method, double weight_decay, double layer_decay) {
+  std::map<std::pair<int64_t, bool>, ParamGroup> groups;
   for (const auto& item : method.named_parameters()) {
     if (!item.value().requires_grad()) continue;
-    ParamGroup& group = method.decays(item.key(), item.value()) ? decayed : plain;
+    const bool decays = method.decays(item.key(), item.value());
+    const int64_t layer = layer_decay < 1 ? method.layer_of(item.key()) : 0;
+    ParamGroup& group = groups[{layer, decays}];
     group.names.push_back(item.key());
     group.params.push_back(item.value());
+    group.weight_decay = decays ? weight_decay : 0;
+    if (layer_decay < 1)
+      group.lr_scale = std::pow(layer_decay, static_cast<double>(method.layers() - 1 - layer));
   }
-  std::vector<ParamGroup> groups;
-  for (auto* group : {&plain, &decayed})
-    if (!group->params.empty()) groups.push_back(std::move(*group));
-  return groups;
+  std::vector<ParamGroup> out;
+  for (auto& [key, group] : groups) out.push_back(std::move(group));
+  return out;
 }
 
 Optimizer::Optimizer(std::vector<ParamGroup> groups) : groups_(std::move(groups)) { check_groups(groups_); }
+
+void Optimizer::step(double lr) {
+  step([lr](double lr_scale) { return lr * lr_scale; });
+}
 
 void Optimizer::zero_grad() {
   for (auto& group : groups_)
@@ -204,13 +212,6 @@ void clip_gradients(const std::vector<ParamGroup>& groups, double norm, double m
   if (!(factor < 1)) return;
   const torch::NoGradGuard no_grad;
   at::_foreach_mul_(gradients(groups), factor);
-}
-
-double cosine_lr(double epoch, double epochs, double warmup_epochs, double lr, double min_lr) {
-  if (epoch < warmup_epochs) return lr * epoch / warmup_epochs;
-  if (epoch >= epochs) return min_lr;
-  const double done = (epoch - warmup_epochs) / (epochs - warmup_epochs);
-  return min_lr + (lr - min_lr) * 0.5 * (1 + std::cos(std::numbers::pi * done));
 }
 
 }  // namespace lacuna::train

@@ -1,6 +1,7 @@
 #pragma once
 // Optimisers with a state that is plain tensors, so that a checkpoint holds it exactly.
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,8 +18,12 @@ struct ParamGroup {
   double weight_decay = 0, lr_scale = 1;
 };
 
-/// Trainable parameters of a method in two groups: with and without weight decay (Method::decays).
-std::vector<ParamGroup> parameter_groups(const Method& method, double weight_decay);
+/// Trainable parameters of a method, grouped by weight decay (Method::decays) and, with `layer_decay` below 1, by
+/// layer: lr_scale = layer_decay ^ (layers - 1 - layer) (Method::layer_of; Clark et al., 2020; BEiT).
+std::vector<ParamGroup> parameter_groups(const Method& method, double weight_decay, double layer_decay = 1);
+
+/// The learning rate of a group, given its lr_scale.
+using Rate = std::function<double(double lr_scale)>;
 
 class Optimizer {
  public:
@@ -26,7 +31,9 @@ class Optimizer {
   Optimizer& operator=(const Optimizer&) = delete;
   virtual ~Optimizer() = default;
   /// One update from the parameters' .grad; parameters without one are left alone.
-  virtual void step(double lr) = 0;
+  virtual void step(const Rate& rate) = 0;
+  /// Every group at lr * lr_scale.
+  void step(double lr);
   void zero_grad();
   const std::vector<ParamGroup>& groups() const { return groups_; }
   /// State by "<kind>.<parameter name>"; shares memory.
@@ -53,8 +60,5 @@ std::unique_ptr<Optimizer> make_lars(std::vector<ParamGroup> groups, double mome
 /// `max_norm` as torch.nn.utils.clip_grad_norm_ (factor max_norm / (norm + 1e-6), never above 1).
 double gradient_norm(const std::vector<ParamGroup>& groups);
 void clip_gradients(const std::vector<ParamGroup>& groups, double norm, double max_norm);
-
-/// Linear warm-up from 0, then half a cosine to min_lr, by fractional epoch (MAE util/lr_sched.py).
-double cosine_lr(double epoch, double epochs, double warmup_epochs, double lr, double min_lr);
 
 }  // namespace lacuna::train

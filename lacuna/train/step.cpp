@@ -53,7 +53,7 @@ bool SpikeDetector::is_spike(double norm) {
   return spike;
 }
 
-StepResult take_step(Method& method, Optimizer& optimizer, const std::vector<Batch>& batches, double lr,
+StepResult take_step(Method& method, Optimizer& optimizer, const std::vector<Batch>& batches, const Rate& rate,
                      const TrainConfig& config, SpikeDetector& spikes) {
   StepResult result;
   const double weight = 1.0 / static_cast<double>(batches.size());
@@ -75,7 +75,7 @@ StepResult take_step(Method& method, Optimizer& optimizer, const std::vector<Bat
   result.problem = unsound(result, spikes);
   if (!result.problem.empty()) return result;
   if (config.clip_grad > 0) clip_gradients(optimizer.groups(), result.grad_norm, config.clip_grad);
-  optimizer.step(lr);
+  optimizer.step(rate);
   return result;
 }
 

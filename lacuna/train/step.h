@@ -48,9 +48,9 @@ class SpikeDetector {
   std::vector<double> window_;
 };
 
-/// Forward and backward over `batches` (accumulation: gradients averaged), clipping, update at `lr`. When
+/// Forward and backward over `batches` (accumulation: gradients averaged), clipping, update at `rate`. When
 /// loss or gradient is not finite, or the norm a spike, weights and optimiser state stay as they were.
-StepResult take_step(Method& method, Optimizer& optimizer, const std::vector<Batch>& batches, double lr,
+StepResult take_step(Method& method, Optimizer& optimizer, const std::vector<Batch>& batches, const Rate& rate,
                      const TrainConfig& config, SpikeDetector& spikes);
 
 }  // namespace lacuna::train

@@ -7,6 +7,7 @@
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
 #include "lacuna/data/inspect.h"
+#include "lacuna/train/schedule.h"
 #include "lacuna/train/signals.h"
 
 namespace lacuna::train {
@@ -23,7 +24,7 @@ std::string rounded(double value, int digits = 3) {
 }
 
 std::unique_ptr<Optimizer> make_optimizer(const Method& method, const TrainConfig& config) {
-  auto groups = parameter_groups(method, config.weight_decay);
+  auto groups = parameter_groups(method, config.weight_decay, config.layer_decay);
   if (config.optimizer == "lars") return make_lars(std::move(groups), config.momentum);
   return make_adamw(std::move(groups), config.betas[0], config.betas[1]);
 }
@@ -190,12 +191,12 @@ std::vector<Batch> Trainer::next_batches() {
 }
 
 void Trainer::step_once() {
-  // The rate is that of the epoch at the start of the step (MAE, engine_pretrain.py): the very first one is
-  // 0.
-  const double epoch = static_cast<double>(step_) / static_cast<double>(plan_.steps_per_epoch);
-  const double lr = cosine_lr(epoch, plan_.epochs, plan_.warmup_epochs, plan_.lr, config_->train.min_lr);
+  const Rate rate = [&, step = step_](double lr_scale) {
+    return learning_rate(config_->train, plan_, step, lr_scale);
+  };
+  const double lr = rate(1);
   const auto batches = next_batches();
-  const auto result = take_step(*method_, *optimizer_, batches, lr, config_->train, spikes_);
+  const auto result = take_step(*method_, *optimizer_, batches, rate, config_->train, spikes_);
   ++step_;
   if (result.problem.empty())
     after_step(result, batches, lr);

@@ -1,0 +1,49 @@
+#include "lacuna/train/schedule.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "lacuna/core/error.h"
+#include "lacuna/train/advice.h"
+#include "lacuna/train/config.h"
+
+namespace lacuna::train {
+
+std::vector<std::string> schedule_names() { return {"cosine", "timm_cosine", "multistep", "linear"}; }
+
+double cosine_lr(double epoch, double epochs, double warmup_epochs, double lr, double min_lr, double warmup_lr) {
+  if (epoch < warmup_epochs) return warmup_lr + (lr - warmup_lr) * epoch / warmup_epochs;
+  if (epoch >= epochs) return min_lr;
+  const double done = (epoch - warmup_epochs) / (epochs - warmup_epochs);
+  return min_lr + (lr - min_lr) * 0.5 * (1 + std::cos(std::numbers::pi * done));
+}
+
+double IterationSchedule::at(double t, double lr) const {
+  if (t < warmup) return warmup_lr + t * (lr - warmup_lr) / warmup;
+  if (type == "timm_cosine")
+    return t >= steps ? min_lr : min_lr + 0.5 * (lr - min_lr) * (1 + std::cos(std::numbers::pi * t / steps));
+  if (type == "multistep") {
+    const auto passed = std::count_if(milestones.begin(), milestones.end(), [&](double m) { return m <= t; });
+    return lr * std::pow(gamma, static_cast<double>(passed));
+  }
+  LACUNA_ASSERT(type == "linear");
+  return lr - (lr - lr * lr_min_rate) * (t - warmup) / (steps - warmup);
+}
+
+double learning_rate(const TrainConfig& config, const Plan& plan, int64_t step, double lr_scale) {
+  const auto per_epoch = static_cast<double>(plan.steps_per_epoch);
+  if (config.schedule == "cosine")
+    return lr_scale * cosine_lr(static_cast<double>(step) / per_epoch, plan.epochs, plan.warmup_epochs, plan.lr,
+                                plan.min_lr, plan.warmup_lr);
+  IterationSchedule schedule{.type = config.schedule,
+                             .steps = static_cast<double>(plan.steps),
+                             .warmup = std::floor(plan.warmup_epochs * per_epoch),
+                             .min_lr = plan.min_lr,
+                             .warmup_lr = plan.warmup_lr,
+                             .gamma = config.gamma};
+  for (const double epoch : config.milestones) schedule.milestones.push_back(epoch * per_epoch);
+  return schedule.at(static_cast<double>(std::max<int64_t>(step - 1, 0)), plan.lr * lr_scale);
+}
+
+}  // namespace lacuna::train
