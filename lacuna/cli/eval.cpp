@@ -8,7 +8,7 @@ namespace lacuna::cli {
 namespace {
 
 struct Options {
-  std::string protocol, weights, data, test;
+  std::string protocol, weights, data, test, out;
   std::vector<std::string> settings;
   bool best = false;
   Output output;
@@ -29,13 +29,16 @@ const Register<Command> registered{
        app.add_option("weights", options->weights, "a run, a checkpoint or a safetensors file")->required();
        app.add_option("--data", options->data, "what the protocol may learn from; the run's own by default");
        app.add_option("--test", options->test, "what it is scored on; the set's test split by default");
-       app.add_option("--set", options->settings, "eval.key=value (or encoder.key=value for bare weights)");
+       app.add_option("--out", options->out, "finetune: the run's folder; RUN/evals/finetune by default");
+       app.add_option("--set", options->settings,
+                      "eval.key=value; encoder.key=value for bare weights; finetune: any key of `lacuna info "
+                      "supervised`");
        app.add_flag("--best", options->best, "a run's best checkpoint by probe instead of its last");
        options->output.add_to(app);
        return [options] {
          if (options->output.json) log::reserve_stdout();
          const auto result = eval::evaluate(options->protocol, options->weights, options->data, options->test,
-                                            options->settings, options->best);
+                                            options->settings, options->best, options->out);
          options->output.print(result.to_json(), to_text(result));
        };
      }}};

@@ -4,7 +4,8 @@
 #include "lacuna/cli/command.h"
 #include "lacuna/core/log.h"
 #include "lacuna/eval/protocol.h"
-#include "lacuna/train/checkpoint.h"
+#include "lacuna/train/infer.h"
+#include "lacuna/train/names.h"
 
 namespace lacuna::cli {
 namespace {
@@ -21,6 +22,21 @@ bool is_weights(const std::string& what) {
          fs::exists(fs::path(what) / "model.safetensors");
 }
 
+/// Method and encoder that a file holds or that its shapes tell; why not, when they don't.
+Json config_of_file(const train::Weights& weights) {
+  try {
+    auto official = weights;
+    official.tensors = train::to_official(std::move(official.tensors));
+    const auto config = train::config_of(official);
+    Json out = {{"method", config->method}};
+    for (const auto& field : config->table.fields())
+      if (field.key.starts_with("encoder.")) out[field.key] = field.get();
+    return out;
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
 Json describe(const train::Weights& weights) {
   int64_t parameters = 0;
   bool decoder = false;
@@ -34,6 +50,8 @@ Json describe(const train::Weights& weights) {
   const auto known = weights.metadata.find("lacuna.method");
   return {{"file", weights.origin},
           {"method", known == weights.metadata.end() ? "unknown (not written by lacuna)" : known->second},
+          {"names", train::format_of(weights.tensors)},
+          {"config", config_of_file(weights)},
           {"parameters", parameters},
           {"decoder", decoder},
           {"tensors", std::move(tensors)},
@@ -43,8 +61,14 @@ Json describe(const train::Weights& weights) {
 std::string to_text(const Json& info) {
   std::string out =
       str(info["file"].get<std::string>(), "\n  method      ", info["method"].get<std::string>(),
-          "\n  parameters  ", info["parameters"], "\n  decoder     ", info["decoder"] ? "yes" : "no",
-          "\n  to load it  ", info["load"].get<std::string>(), "\n  tensors     ", info["tensors"].size());
+          "\n  names       ", info["names"].get<std::string>(), "\n  parameters  ", info["parameters"],
+          "\n  decoder     ", info["decoder"] ? "yes" : "no", "\n  to load it  ",
+          info["load"].get<std::string>(), "\n  tensors     ", info["tensors"].size());
+  const auto& config = info["config"];
+  if (config.is_object())
+    for (const auto& [key, value] : config.items()) out += str("\n  ", key, " ", value.dump());
+  else
+    out += "\n  config      " + config.get<std::string>();
   for (const auto& tensor : info["tensors"])
     out += str("\n    ", tensor["name"].get<std::string>(), " ", tensor["shape"].dump(), " ",
                tensor["type"].get<std::string>());

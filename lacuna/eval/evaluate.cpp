@@ -47,6 +47,17 @@ Sides open_sides(const std::string& data_uri, const std::string& test_uri, uint6
   return sides;
 }
 
+/// Settings that say how weights without a config are to be read, not how a protocol trains.
+std::vector<std::string> weights_settings(const std::vector<std::string>& settings) {
+  std::vector<std::string> out;
+  for (const auto& setting : settings) {
+    const bool read = setting.starts_with("encoder.num_heads=") || setting.starts_with("data.mean=") ||
+                      setting.starts_with("data.std=");
+    if (read) out.push_back(setting);
+  }
+  return out;
+}
+
 }  // namespace
 
 void EvalConfig::fields(Fields& f) {
@@ -66,6 +77,7 @@ void EvalConfig::fields(Fields& f) {
       .range(0);
   f("warmup_epochs", warmup_epochs, "linear: epochs of linear warm-up").range(0);
   f("weight_decay", weight_decay, "linear: weight decay").range(0);
+  f("from_scratch", from_scratch, "finetune: begin with fresh weights, the baseline");
 }
 
 EvalConfig take_eval_config(std::vector<std::string>& settings) {
@@ -86,24 +98,35 @@ Json Result::to_json() const {
 }
 
 Result evaluate(const std::string& protocol, const std::string& run_or_weights, const std::string& data_uri,
-                const std::string& test_uri, const std::vector<std::string>& settings, bool best) {
-  const auto& run = Registry<Protocol>::instance().get(protocol).run;
-  auto model_settings = settings;
-  const auto config = take_eval_config(model_settings);
+                const std::string& test_uri, const std::vector<std::string>& settings, bool best,
+                const io::fs::path& out) {
+  const auto& entry = Registry<Protocol>::instance().get(protocol);
+  auto other_settings = settings;
+  const auto config = take_eval_config(other_settings);
   const auto seed = static_cast<uint64_t>(config.seed);
-  const auto model = load_model(run_or_weights, model_settings, best);
-  const auto sides = open_sides(data_uri.empty() ? model.config->data.uri : data_uri, test_uri, seed);
+  const auto model =
+      load_model(run_or_weights, entry.trains ? weights_settings(other_settings) : other_settings, best);
+  const auto uri = data_uri.empty() ? model.config->data.uri : data_uri;
+  const auto sides = open_sides(uri, test_uri, seed);
+  const bool is_run = io::fs::is_directory(io::fs::path(run_or_weights) / "checkpoints");
+  const auto folder = io::fs::path(run_or_weights) / "evals";
+  if (!out.empty() && !entry.trains)
+    fail("--out", str("protocol '", protocol, "' trains no network to keep"), "leave it out");
 
-  auto result = run(model, data::balanced_subset(sides.train, config.max_train, seed),
-                    data::balanced_subset(sides.test, config.max_test, seed), config);
+  auto result = entry.run({.model = model,
+                           .train = data::balanced_subset(sides.train, config.max_train, seed),
+                           .test = data::balanced_subset(sides.test, config.max_test, seed),
+                           .config = config,
+                           .data_uri = uri,
+                           .settings = other_settings,
+                           .folder = out.empty() && is_run ? folder / protocol : out});
   result.protocol = protocol;
   result.weights = model.origin;
   result.data = sides.train->uri();
   result.test = sides.test_name;
   result.settings["pool"] = config.pool;
   result.settings["seed"] = config.seed;
-  if (io::fs::is_directory(io::fs::path(run_or_weights) / "checkpoints")) {
-    const auto folder = io::fs::path(run_or_weights) / "evals";
+  if (is_run) {
     io::make_folder(folder);
     io::write_atomically(folder / (protocol + ".json"), result.to_json().dump(2) + "\n");
   }

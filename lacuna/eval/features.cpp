@@ -7,8 +7,6 @@
 
 namespace lacuna::eval {
 
-namespace {
-
 data::Loader make_loader(const Model& model, std::shared_ptr<data::Dataset> dataset,
                          const EvalConfig& config) {
   const auto input = model.method->input();
@@ -24,8 +22,6 @@ data::Loader make_loader(const Model& model, std::shared_ptr<data::Dataset> data
   loader.max_bad = model.config->data.max_bad;
   return data::Loader(std::move(dataset), transform.for_evaluation(), loader);
 }
-
-}  // namespace
 
 Features extract_features(const Model& model, std::shared_ptr<data::Dataset> dataset,
                           const EvalConfig& config) {

@@ -37,10 +37,10 @@ Result knn(const Features& bank, const Features& test, const EvalConfig& config)
 
 namespace {
 
-Result run(const Model& model, std::shared_ptr<data::Dataset> train, std::shared_ptr<data::Dataset> test,
-           const EvalConfig& config) {
-  const auto bank = labelled_features(model, std::move(train), config, "--data");
-  return knn(bank, labelled_features(model, std::move(test), config, "--test"), config);
+Result run(const Request& request) {
+  const auto bank = labelled_features(request.model, request.train, request.config, "--data");
+  const auto test = labelled_features(request.model, request.test, request.config, "--test");
+  return knn(bank, test, request.config);
 }
 
 const Register<Protocol> registered{

@@ -226,10 +226,10 @@ Result linear_probe(const Features& train, const Features& test, const EvalConfi
 
 namespace {
 
-Result run(const Model& model, std::shared_ptr<data::Dataset> train, std::shared_ptr<data::Dataset> test,
-           const EvalConfig& config) {
-  const auto features = labelled_features(model, std::move(train), config, "--data");
-  return linear_probe(features, labelled_features(model, std::move(test), config, "--test"), config);
+Result run(const Request& request) {
+  const auto features = labelled_features(request.model, request.train, request.config, "--data");
+  const auto test = labelled_features(request.model, request.test, request.config, "--test");
+  return linear_probe(features, test, request.config);
 }
 
 const Register<Protocol> registered{"linear",

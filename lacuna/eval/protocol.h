@@ -8,6 +8,7 @@
 
 #include "lacuna/core/registry.h"
 #include "lacuna/data/dataset.h"
+#include "lacuna/data/loader.h"
 #include "lacuna/train/checkpoint.h"
 #include "lacuna/train/config.h"
 
@@ -38,6 +39,7 @@ struct EvalConfig {
   std::vector<double> base_lr{0.1, 0.3, 1, 3, 10, 30};  ///< linear: one probe for each rate, in one pass
   double warmup_epochs = 10;                            ///< linear
   double weight_decay = 0;                              ///< linear
+  bool from_scratch = false;                            ///< finetune: the baseline
   void fields(Fields& f);
 };
 
@@ -68,22 +70,37 @@ struct Result {
   Json to_json() const;
 };
 
+/// What a protocol is asked to do.
+struct Request {
+  const Model& model;
+  /// `train`: what may be learnt from; `test`: what is scored. Both are labelled, with the same classes.
+  std::shared_ptr<data::Dataset> train, test;
+  const EvalConfig& config;
+  std::string data_uri;                    ///< of `train`, or of what it is a part of
+  std::vector<std::string> settings = {};  ///< of the network that a protocol trains
+  io::fs::path folder = {};  ///< where a protocol that trains keeps its run; empty: none is known
+};
+
 struct Protocol {
   static const char* noun() { return "evaluation protocol"; }
   std::string summary;
-  /// `train`: what may be learnt from; `test`: what is scored. Both are labelled, with the same classes.
   /// Fills metrics and settings; evaluate() adds the rest.
-  std::function<Result(const Model& model, std::shared_ptr<data::Dataset> train,
-                       std::shared_ptr<data::Dataset> test, const EvalConfig& config)>
-      run;
+  std::function<Result(const Request& request)> run;
+  bool trains = false;  ///< a network of its own: takes --out, and every key but eval.* is that network's
 };
+
+/// Records in order, cut as in evaluation.
+data::Loader make_loader(const Model& model, std::shared_ptr<data::Dataset> dataset,
+                         const EvalConfig& config);
 
 /// Opens data (empty: what the weights were trained on) and test (the set's own test split, or else a fifth
 /// held out by seed; Result.test says which), runs the protocol and, when the weights were given as a run's
-/// folder, writes RUN/evals/<protocol>.json. `settings`: keys `eval.*`, and those of load_model. Error:
+/// folder, writes RUN/evals/<protocol>.json. `settings`: keys `eval.*`, and those of load_model or of the
+/// network that the protocol trains, whose run is kept in `out` (RUN/evals/<protocol> by default). Error:
 /// unknown protocol, data without labels, classes that differ between the two, a test set that is the data
 /// itself.
 Result evaluate(const std::string& protocol, const std::string& run_or_weights, const std::string& data_uri,
-                const std::string& test_uri, const std::vector<std::string>& settings, bool best);
+                const std::string& test_uri, const std::vector<std::string>& settings, bool best,
+                const io::fs::path& out = {});
 
 }  // namespace lacuna::eval

@@ -66,10 +66,16 @@ class Method : public torch::nn::Module {
   /// Whether weight decay applies; the default is that of MAE and most followers: not to 1-D tensors and
   /// biases.
   virtual bool decays(const std::string& name, const Tensor& parameter) const;
-  /// Layer-wise learning rates: how many layers there are, and which one a parameter belongs to, 0 = nearest to the
-  /// input. One layer unless a method says otherwise.
+  /// Layer-wise learning rates: how many layers there are, and which one a parameter belongs to, 0 = nearest
+  /// to the input. One layer unless a method says otherwise.
   virtual int64_t layers() const { return 1; }
   virtual int64_t layer_of(const std::string& /*name*/) const { return 0; }
+  /// Weights of another network, made to fit this one: `source` holds its "encoder" keys. As they are, unless
+  /// a method can do better (fine-tuning resizes positions and brings its own head).
+  virtual std::map<std::string, Tensor> adapt(std::map<std::string, Tensor> weights,
+                                              const Json& /*source*/) const {
+    return weights;
+  }
   /// Parameters and buffers as a checkpoint holds them, by official name. Shares memory with the module.
   std::map<std::string, Tensor> weights() const;
 };

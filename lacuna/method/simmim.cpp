@@ -9,7 +9,8 @@ namespace lacuna {
 
 namespace {
 
-// Of the truncated normal that the ViT for pre-training starts from: its own default (VisionTransformerForSimMIM).
+// Of the truncated normal that the ViT for pre-training starts from: its own default
+// (VisionTransformerForSimMIM).
 constexpr double kInitBound = 0.02;
 // In the official denominator.
 constexpr double kEps = 1e-5;
@@ -77,9 +78,9 @@ SimMIM::SimMIM(const SimMIMConfig& config, Draws& draws) : config_(config) {
 }
 
 Loss SimMIM::forward(const Batch& batch, Draws& draws) {
-  const auto& image = batch.image;                                              // [B, C, H, W]
-  const auto hidden = draw_mask(image.size(0), draws);                          // [B, h, w]
-  const auto z = encode(image, hidden, is_training() ? &draws : nullptr);       // [B, L', D']
+  const auto& image = batch.image;                                         // [B, C, H, W]
+  const auto hidden = draw_mask(image.size(0), draws);                     // [B, h, w]
+  const auto z = encode(image, hidden, is_training() ? &draws : nullptr);  // [B, L', D']
   const auto region = config_.loss.region == "all" ? torch::ones_like(hidden) : hidden;
   return {.total = loss_over(image, z, region), .parts = {}, .stats = {}};
 }
@@ -95,9 +96,11 @@ Tensor SimMIM::loss_over(const Tensor& image, const Tensor& z, const Tensor& reg
   if (config_.loss.type == "mse") error = error.square();
   const auto count = region.sum().item<int64_t>() * config_.encoder.patch_size.area();
   if (count != ids.size(0) * stride.area()) {  // some cells are hidden in part
-    const Size2 patches{region.size(1) / cells.h, region.size(2) / cells.w}, patch = config_.encoder.patch_size;
+    const Size2 patches{region.size(1) / cells.h, region.size(2) / cells.w},
+        patch = config_.encoder.patch_size;
     const auto part = region.view({region.size(0), cells.h, patches.h, cells.w, patches.w}).transpose(2, 3);
-    const auto weight = cells_of(part, ids_cpu).repeat_interleave(patch.h, 1).repeat_interleave(patch.w, 2);  // [M, s, s]
+    const auto weight =
+        cells_of(part, ids_cpu).repeat_interleave(patch.h, 1).repeat_interleave(patch.w, 2);  // [M, s, s]
     error = error * weight.flatten(1).repeat({1, C}).to(error.device());
   }
   return error.sum() / ((static_cast<double>(count) + kEps) * static_cast<double>(C));
@@ -122,7 +125,8 @@ bool SimMIM::decays(const std::string& name, const Tensor& parameter) const {
 }
 
 Tensor SimMIM::draw_mask(int64_t samples, Draws& draws) const {
-  return mask::random_blocks(config_.mask, samples, config_.encoder.img_size, config_.encoder.patch_size, draws);
+  return mask::random_blocks(config_.mask, samples, config_.encoder.img_size, config_.encoder.patch_size,
+                             draws);
 }
 
 Tensor SimMIM::encode(const Tensor& image, const Tensor& hidden, Draws* draws) const {
@@ -145,15 +149,18 @@ const Register<MethodInfo> registered{
     {.title = "SimMIM: A Simple Framework for Masked Image Modeling",
      .paper = "Xie, Zhang, Cao, Lin, Bao, Yao, Dai, Hu; CVPR 2022; arXiv 2111.09886",
      .code = "microsoft/SimMIM @ d3e29bc (MIT)",
-     .summary = "Large square cells are hidden by a learned token, the whole sequence runs through the encoder, and one "
-                "linear layer predicts the hidden pixels. Works for hierarchical encoders (Swin), where tokens can't be "
+     .summary = "Large square cells are hidden by a learned token, the whole sequence runs through the "
+                "encoder, and one "
+                "linear layer predicts the hidden pixels. Works for hierarchical encoders (Swin), where "
+                "tokens can't be "
                 "dropped.",
-     .parts = {"masker: cells of 32 pixels, 60 % hidden", "encoder: Swin or a BEiT-style ViT with mask tokens",
-               "predictor: one linear layer", "target: normalised pixels", "loss: L1 on hidden pixels"},
-     .defaults = {"train.base_lr=1e-4", "train.lr_batch=512", "train.base_warmup_lr=5e-7", "train.schedule=multistep",
-                  "train.milestones=[700]", "train.warmup_epochs=10", "train.epochs=800", "train.weight_decay=0.05",
-                  "train.betas=[0.9, 0.999]", "train.clip_grad=5.0", "augment.scale=[0.67, 1.0]",
-                  "augment.interpolation=bilinear"},
+     .parts = {"masker: cells of 32 pixels, 60 % hidden",
+               "encoder: Swin or a BEiT-style ViT with mask tokens", "predictor: one linear layer",
+               "target: normalised pixels", "loss: L1 on hidden pixels"},
+     .defaults = {"train.base_lr=1e-4", "train.lr_batch=512", "train.base_warmup_lr=5e-7",
+                  "train.schedule=multistep", "train.milestones=[700]", "train.warmup_epochs=10",
+                  "train.epochs=800", "train.weight_decay=0.05", "train.betas=[0.9, 0.999]",
+                  "train.clip_grad=5.0", "augment.scale=[0.67, 1.0]", "augment.interpolation=bilinear"},
      .make_config = [] { return std::make_unique<SimMIMConfig>(); },
      .make =
          [](const MethodConfig& config, Draws& draws) {

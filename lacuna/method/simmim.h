@@ -1,6 +1,6 @@
 #pragma once
-// SimMIM: A Simple Framework for Masked Image Modeling (Xie, Zhang, Cao, Lin, Bao, Yao, Dai, Hu; CVPR 2022, arXiv
-// 2111.09886).
+// SimMIM: A Simple Framework for Masked Image Modeling (Xie, Zhang, Cao, Lin, Bao, Yao, Dai, Hu; CVPR 2022,
+// arXiv 2111.09886).
 
 #include <memory>
 #include <string>
@@ -27,7 +27,8 @@ struct SimMIMConfig : MethodConfig {
   void resolve(const ConfigTable& table) override;
 };
 
-/// The one linear layer of the predictor, as the official 1x1 convolution. weight [C s^2, D', 1, 1], bias [C s^2].
+/// The one linear layer of the predictor, as the official 1x1 convolution. weight [C s^2, D', 1, 1], bias [C
+/// s^2].
 class PixelHead : public torch::nn::Module {
  public:
   PixelHead(int64_t features, int64_t outputs);

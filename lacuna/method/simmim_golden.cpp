@@ -10,9 +10,8 @@ namespace lacuna {
 namespace {
 
 // Card key -> our key. The decoder follows from the encoder's stride.
-const std::vector<std::pair<std::string, std::string>> kRenames = {{"encoder.drop_path_rate", "encoder.drop_path"},
-                                                                   {"decoder.type", ""},
-                                                                   {"decoder.encoder_stride", ""}};
+const std::vector<std::pair<std::string, std::string>> kRenames = {
+    {"encoder.drop_path_rate", "encoder.drop_path"}, {"decoder.type", ""}, {"decoder.encoder_stride", ""}};
 
 std::shared_ptr<SimMIM> build(const GoldenCase& golden) {
   SimMIMConfig config;

@@ -42,6 +42,10 @@ class Supervised : public Method {
   int64_t layers() const override { return classifier_->layers(); }
   int64_t layer_of(const std::string& name) const override { return classifier_->layer_of(name); }
 
+  /// nn::Classifier::adapt, with this network's own head where the weights bring none that fits.
+  std::map<std::string, Tensor> adapt(std::map<std::string, Tensor> weights,
+                                      const Json& source) const override;
+
   const SupervisedConfig& config() const { return config_; }
   const nn::Classifier& classifier() const { return *classifier_; }
   /// [B, C] in evaluation: no drop path.

@@ -30,7 +30,8 @@ class BeitAttention : public torch::nn::Module {
       v_bias_ = register_parameter("v_bias", torch::zeros({D}));
     }
     if (config.use_rel_pos_bias) {
-      table_ = register_parameter(kTable, torch::zeros({relative_table_rows(config.grid(), true), num_heads_}));
+      table_ =
+          register_parameter(kTable, torch::zeros({relative_table_rows(config.grid(), true), num_heads_}));
       index_ = register_buffer(kIndex, relative_position_index(config.grid(), true));
     }
     proj_ = register_module("proj", std::make_shared<Linear>(D, D));
@@ -40,7 +41,8 @@ class BeitAttention : public torch::nn::Module {
     const int64_t B = x.size(0), N = x.size(1), D = x.size(2), d = D / num_heads_;
     Tensor qkv_bias;
     if (q_bias_.defined()) qkv_bias = torch::cat({q_bias_, torch::zeros_like(q_bias_), v_bias_});
-    const auto qkv = at::linear(x, qkv_->weight, qkv_bias).view({B, N, 3, num_heads_, d}).permute({2, 0, 3, 1, 4});
+    const auto qkv =
+        at::linear(x, qkv_->weight, qkv_bias).view({B, N, 3, num_heads_, d}).permute({2, 0, 3, 1, 4});
     if (table_.defined()) {
       const auto own = relative_position_bias(table_, index_);
       bias = bias.defined() ? bias + own : own;
@@ -85,7 +87,8 @@ class BeitBlock : public torch::nn::Module {
                              name_ + ".drop_path2", draws);
   }
 
-  /// Deeper blocks add less to the residual stream: the last weight of each branch is divided (fix_init_weight).
+  /// Deeper blocks add less to the residual stream: the last weight of each branch is divided
+  /// (fix_init_weight).
   void rescale(int64_t layer) const {
     const torch::NoGradGuard no_grad;
     const double divisor = std::sqrt(2.0 * static_cast<double>(layer));
@@ -113,7 +116,8 @@ Beit::Beit(const BeitConfig& config) : config_(config) {
   cls_token_ = register_parameter("cls_token", torch::zeros({1, 1, D}));
   if (config.mask_token) mask_token_ = register_parameter("mask_token", torch::zeros({1, 1, D}));
   if (config.use_abs_pos_emb) pos_embed_ = register_parameter("pos_embed", torch::zeros({1, 1 + L, D}));
-  patch_embed_ = register_module("patch_embed", std::make_shared<PatchEmbed>(config.in_chans, D, config.patch_size));
+  patch_embed_ =
+      register_module("patch_embed", std::make_shared<PatchEmbed>(config.in_chans, D, config.patch_size));
   if (config.use_shared_rel_pos_bias) {
     const auto shared = register_module("rel_pos_bias", std::make_shared<torch::nn::Module>());
     shared_table_ = shared->register_parameter(
@@ -122,11 +126,14 @@ Beit::Beit(const BeitConfig& config) : config_(config) {
   }
   const auto list = register_module("blocks", torch::nn::ModuleList());
   for (int64_t i = 0; i < config.depth; ++i) {
-    const double share = config.depth > 1 ? static_cast<double>(i) / static_cast<double>(config.depth - 1) : 0.0;
+    const double share =
+        config.depth > 1 ? static_cast<double>(i) / static_cast<double>(config.depth - 1) : 0.0;
     blocks_.push_back(std::make_shared<BeitBlock>(config, config.drop_path * share, str("blocks.", i)));
     list->push_back(blocks_.back());
   }
-  if (!config.use_mean_pooling) norm_ = register_module("norm", std::make_shared<LayerNorm>(D, config.norm_eps));
+  auto& last = config.use_mean_pooling ? fc_norm_ : norm_;
+  last = register_module(config.use_mean_pooling ? "fc_norm" : "norm",
+                         std::make_shared<LayerNorm>(D, config.norm_eps));
 }
 
 // Tables and biases start at zero; layer scale and norms as they were built.
@@ -167,6 +174,8 @@ torch::Tensor Beit::pooled(const torch::Tensor& image, const std::string& pool) 
   return pool == "token" ? x.select(1, 0) : x.slice(1, 1).mean(1);
 }
 
-bool Beit::spared_by_decay(const std::string& name) const { return name == "pos_embed" || name == "cls_token"; }
+bool Beit::spared_by_decay(const std::string& name) const {
+  return name == "pos_embed" || name == "cls_token";
+}
 
 }  // namespace lacuna::nn

@@ -24,12 +24,13 @@ int64_t number_in(const std::string& name, int position) {
 }
 
 int64_t plain_layer(const std::string& name, int64_t depth) {
-  if (name == "cls_token" || name == "mask_token" || name == "pos_embed" || name.starts_with("patch_embed")) return 0;
+  if (name == "cls_token" || name == "mask_token" || name == "pos_embed" || name.starts_with("patch_embed"))
+    return 0;
   return name.starts_with("blocks.") ? number_in(name, 1) + 1 : depth + 1;
 }
 
-/// fc_norm(mean of the patch tokens), or the normed class token. tokens [B, 1 + L, D] or, without a class token,
-/// [B, L, D].
+/// fc_norm(mean of the patch tokens), or the normed class token. tokens [B, 1 + L, D] or, without a class
+/// token, [B, L, D].
 Tensor pooled(const Tensor& tokens, int64_t prefix, const std::shared_ptr<LayerNorm>& fc_norm) {
   return fc_norm ? fc_norm->forward(tokens.slice(1, prefix).mean(1)) : tokens.select(1, 0);
 }
@@ -46,7 +47,8 @@ class ViTClassifier final : public Classifier {
     adopt(*this, *encoder_);
     // Fine-tuning trains the positions; the table is where they start.
     if (fixed) named_parameters(false)["pos_embed"].set_requires_grad(true);
-    if (average) fc_norm_ = register_module("fc_norm", std::make_shared<LayerNorm>(config.embed_dim, config.norm_eps));
+    if (average)
+      fc_norm_ = register_module("fc_norm", std::make_shared<LayerNorm>(config.embed_dim, config.norm_eps));
   }
 
   Tensor features(const Tensor& image, Draws* draws) const override {
@@ -60,8 +62,12 @@ class ViTClassifier final : public Classifier {
   }
 
   int64_t layers() const override { return encoder_->config().depth + 2; }
-  int64_t layer_of(const std::string& name) const override { return plain_layer(name, encoder_->config().depth); }
-  bool spared_by_decay(const std::string& name) const override { return name == "pos_embed" || name == "cls_token"; }
+  int64_t layer_of(const std::string& name) const override {
+    return plain_layer(name, encoder_->config().depth);
+  }
+  bool spared_by_decay(const std::string& name) const override {
+    return name == "pos_embed" || name == "cls_token";
+  }
 
  protected:
   void resize(Weights& weights, const EncoderConfig& from) const override {
@@ -78,18 +84,18 @@ class ViTClassifier final : public Classifier {
 
 class BeitClassifier final : public Classifier {
  public:
-  BeitClassifier(BeitConfig config, int64_t num_classes, bool average) : Classifier(config.embed_dim, num_classes) {
+  BeitClassifier(BeitConfig config, int64_t num_classes, bool average)
+      : Classifier(config.embed_dim, num_classes) {
     // Each block gets a table of its own, which starts as the shared one.
     config.use_rel_pos_bias = config.use_rel_pos_bias || config.use_shared_rel_pos_bias;
     config.use_shared_rel_pos_bias = false;
     config.use_mean_pooling = average;
     encoder_ = std::make_shared<Beit>(config);
     adopt(*this, *encoder_);
-    if (average) fc_norm_ = register_module("fc_norm", std::make_shared<LayerNorm>(config.embed_dim, config.norm_eps));
   }
 
   Tensor features(const Tensor& image, Draws* draws) const override {
-    return pooled(encoder_->tokens(image, {}, draws), 1, fc_norm_);
+    return pooled(encoder_->tokens(image, {}, draws), 1, encoder_->fc_norm());
   }
 
   void initialize(Draws& draws) override {
@@ -101,7 +107,9 @@ class BeitClassifier final : public Classifier {
   }
 
   int64_t layers() const override { return encoder_->config().depth + 2; }
-  int64_t layer_of(const std::string& name) const override { return plain_layer(name, encoder_->config().depth); }
+  int64_t layer_of(const std::string& name) const override {
+    return plain_layer(name, encoder_->config().depth);
+  }
   bool spared_by_decay(const std::string& name) const override { return encoder_->spared_by_decay(name); }
 
  protected:
@@ -114,20 +122,21 @@ class BeitClassifier final : public Classifier {
       weights.erase(shared);
     }
     for (auto& [name, tensor] : weights) {
-      if (name.ends_with(kTableName)) tensor = resize_relative_table(tensor, old_grid, grid, /*class_token=*/true);
+      if (name.ends_with(kTableName))
+        tensor = resize_relative_table(tensor, old_grid, grid, /*class_token=*/true);
       if (name == "pos_embed") tensor = resize_pos_embed(tensor, old_grid, grid, 1);
     }
   }
 
  private:
   std::shared_ptr<Beit> encoder_;
-  std::shared_ptr<LayerNorm> fc_norm_;
 };
 
 class SwinClassifier final : public Classifier {
  public:
   SwinClassifier(const SwinConfig& config, int64_t num_classes)
-      : Classifier(config.stage_dim(config.depths.size() - 1), num_classes), encoder_(std::make_shared<Swin>(config)) {
+      : Classifier(config.stage_dim(config.depths.size() - 1), num_classes),
+        encoder_(std::make_shared<Swin>(config)) {
     adopt(*this, *encoder_);
   }
 
@@ -163,7 +172,8 @@ class SwinClassifier final : public Classifier {
         const int64_t M0 = old.stage_window(stage), M1 = encoder_->config().stage_window(stage);
         tensor = resize_relative_table(tensor, {M0, M0}, {M1, M1}, /*class_token=*/false);
       }
-      if (name == "absolute_pos_embed") tensor = resize_pos_embed(tensor, old.grid(), encoder_->config().grid(), 0);
+      if (name == "absolute_pos_embed")
+        tensor = resize_pos_embed(tensor, old.grid(), encoder_->config().grid(), 0);
     }
   }
 

@@ -1,6 +1,6 @@
 #pragma once
-// Encoders with a linear head, as fine-tuning uses them: names, pooling and layer numbers of the official codes
-// (facebookresearch/mae models_vit.py and util/lr_decay.py; microsoft/SimMIM models/ and optimizer.py).
+// Encoders with a linear head, as fine-tuning uses them: names, pooling and layer numbers of the official
+// codes (facebookresearch/mae models_vit.py and util/lr_decay.py; microsoft/SimMIM models/ and optimizer.py).
 
 #include <torch/nn/module.h>
 
@@ -15,7 +15,8 @@ namespace lacuna::nn {
 struct ClassifierConfig {
   EncoderConfig encoder;
   int64_t num_classes = 1000;
-  std::string pool = "avg";  ///< avg: mean of the patch tokens, then fc_norm (Swin: norm, then mean) | token: norm, class token
+  std::string pool = "avg";  ///< avg: mean of the patch tokens, then fc_norm (Swin: norm, then mean) | token:
+                             ///< norm, class token
 };
 
 /// Names: the encoder's, fc_norm.* (avg, but not Swin), head.{weight [classes, D'], bias}.
@@ -24,7 +25,9 @@ class Classifier : public torch::nn::Module {
   /// [B, D']: what the head reads. image [B, C, H, W]; `draws` null: no drop path.
   virtual torch::Tensor features(const torch::Tensor& image, Draws* draws) const = 0;
   /// [B, classes]
-  torch::Tensor logits(const torch::Tensor& image, Draws* draws) const { return head_->forward(features(image, draws)); }
+  torch::Tensor logits(const torch::Tensor& image, Draws* draws) const {
+    return head_->forward(features(image, draws));
+  }
   torch::Tensor logits_of(const torch::Tensor& features) const { return head_->forward(features); }
 
   virtual void initialize(Draws& draws) = 0;
@@ -34,11 +37,12 @@ class Classifier : public torch::nn::Module {
   /// Names of tensors with two dimensions or more that weight decay spares in fine-tuning.
   virtual bool spared_by_decay(const std::string& name) const = 0;
 
-  /// Pre-trained weights under this classifier's names and shapes: "encoder." in front is taken off, positions and
-  /// relative tables are resized from `from`'s grid, a table shared by all blocks is given to each. What only
-  /// pre-training has (decoder, mask token, a final norm that is not used) is left out, as are head and fc_norm of
-  /// other shapes.
-  std::map<std::string, torch::Tensor> adapt(std::map<std::string, torch::Tensor> weights, const EncoderConfig& from) const;
+  /// Pre-trained weights under this classifier's names and shapes: "encoder." in front is taken off,
+  /// positions and relative tables are resized from `from`'s grid, a table shared by all blocks is given to
+  /// each. What only pre-training has (decoder, mask token, a final norm that is not used) is left out, as
+  /// are head and fc_norm of other shapes.
+  std::map<std::string, torch::Tensor> adapt(std::map<std::string, torch::Tensor> weights,
+                                             const EncoderConfig& from) const;
 
  protected:
   explicit Classifier(int64_t features, int64_t num_classes);

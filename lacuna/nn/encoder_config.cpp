@@ -33,7 +33,8 @@ constexpr BeitArch kBeitArchs[] = {{"beit_base", 768, 12, 12}, {"beit_large", 10
 void EncoderConfig::fields(Fields& f) {
   std::vector<std::string> archs = encoder_archs();
   for (const char* bare : {"vit", "beit-vit", "swin"}) archs.emplace_back(bare);
-  f("arch", arch, "named size; fills widths, depths and heads unless they are given; vit, beit-vit, swin take them")
+  f("arch", arch,
+    "named size; fills widths, depths and heads unless they are given; vit, beit-vit, swin take them")
       .choices(archs);
   f("img_size", img_size, "height and width of the input in pixels").range(1, 1 << 20);
   f("patch_size", patch_size, "height and width of a patch in pixels").range(1, 1 << 16);

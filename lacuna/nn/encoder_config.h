@@ -14,8 +14,8 @@ namespace lacuna::nn {
 
 enum class EncoderKind { kViT, kBeit, kSwin };
 
-/// Keys `encoder.*`. Those of one kind mean nothing to the others. Sizes and a kind's habits (patch, epsilon, layer
-/// scale) follow from `arch` unless they are given.
+/// Keys `encoder.*`. Those of one kind mean nothing to the others. Sizes and a kind's habits (patch, epsilon,
+/// layer scale) follow from `arch` unless they are given.
 struct EncoderConfig {
   std::string arch = "vit_base";
   Size2 img_size{224, 224}, patch_size{16, 16};
@@ -28,7 +28,8 @@ struct EncoderConfig {
   bool class_token = true;
   std::string pos_embed = "sincos2d-fixed";
   bool ape = false, patch_norm = true;
-  bool use_abs_pos_emb = false, use_rel_pos_bias = false, use_shared_rel_pos_bias = true, use_mean_pooling = false;
+  bool use_abs_pos_emb = false, use_rel_pos_bias = false, use_shared_rel_pos_bias = true,
+       use_mean_pooling = false;
 
   void fields(Fields& f);
   /// `prefix`: where the keys stand in the table ("encoder").

@@ -15,10 +15,11 @@ class GridEncoder : public torch::nn::Module {
  public:
   /// First values of all parameters, as the official code draws them.
   virtual void initialize(Draws& draws) = 0;
-  /// image [B, C, H, W]; hidden [B, h, w] bool at patch resolution, or undefined when nothing is hidden (an encoder
-  /// without a mask token takes only that). -> [B, L', D'] after the last norm, raster order over out_grid(), class
-  /// token left out. `draws` null: no drop path.
-  virtual torch::Tensor forward(const torch::Tensor& image, const torch::Tensor& hidden, Draws* draws) const = 0;
+  /// image [B, C, H, W]; hidden [B, h, w] bool at patch resolution, or undefined when nothing is hidden (an
+  /// encoder without a mask token takes only that). -> [B, L', D'] after the last norm, raster order over
+  /// out_grid(), class token left out. `draws` null: no drop path.
+  virtual torch::Tensor forward(const torch::Tensor& image, const torch::Tensor& hidden,
+                                Draws* draws) const = 0;
   /// [B, D'] of the whole picture: "token" (class token) or "avg" (mean over the grid).
   virtual torch::Tensor pooled(const torch::Tensor& image, const std::string& pool) const = 0;
   virtual int64_t num_features() const = 0;  ///< D'

@@ -15,7 +15,8 @@ namespace lacuna::nn {
 void uniform_(const torch::Tensor& parameter, double bound, Draws& draws, std::string_view name);
 /// N(0, std).
 void normal_(const torch::Tensor& parameter, double std, Draws& draws, std::string_view name);
-/// N(0, std) cut at +-bound, by inversion (timm's trunc_normal_, whose default bounds are +-2 whatever std is).
+/// N(0, std) cut at +-bound, by inversion (timm's trunc_normal_, whose default bounds are +-2 whatever std
+/// is).
 void trunc_normal_(const torch::Tensor& parameter, double std, Draws& draws, std::string_view name,
                    double bound = 2);
 /// PyTorch's default for a convolution or linear layer: weight and bias U(+-1 / sqrt(fan_in)).

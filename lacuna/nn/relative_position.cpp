@@ -149,7 +149,8 @@ torch::Tensor resize_relative_table(const torch::Tensor& table, Size2 from, Size
                         .t()
                         .reshape({table.size(1), 2 * from.h - 1, 2 * from.w - 1})
                         .to(torch::kDouble);
-  const auto resized = torch::matmul(torch::matmul(axis_matrix(from.h, to.h), grid), axis_matrix(from.w, to.w).t());
+  const auto resized =
+      torch::matmul(torch::matmul(axis_matrix(from.h, to.h), grid), axis_matrix(from.w, to.w).t());
   return torch::cat({resized.flatten(1).t().to(table.scalar_type()), table.slice(0, offsets)}).contiguous();
 }
 

@@ -52,9 +52,10 @@ class WindowAttention : public torch::nn::Module {
   /// `mask` [nW, N, N], or undefined.
   Tensor forward(const Tensor& x, const Tensor& mask) const {
     const int64_t B = x.size(0), nW = x.size(1), N = x.size(2), C = x.size(3);
-    const auto qkv = qkv_->forward(x).view({B, nW, N, 3, num_heads_, C / num_heads_}).permute({3, 0, 1, 4, 2, 5});
-    auto bias = relative_position_bias(table_, index_);        // [heads, N, N]
-    if (mask.defined()) bias = bias + mask.unsqueeze(1);       // [nW, heads, N, N]
+    const auto qkv =
+        qkv_->forward(x).view({B, nW, N, 3, num_heads_, C / num_heads_}).permute({3, 0, 1, 4, 2, 5});
+    auto bias = relative_position_bias(table_, index_);                                // [heads, N, N]
+    if (mask.defined()) bias = bias + mask.unsqueeze(1);                               // [nW, heads, N, N]
     const auto logits = at::matmul(qkv[0] * scale_, qkv[1].transpose(-2, -1)) + bias;  // [B, nW, heads, N, N]
     const auto mixed = at::matmul(logits.softmax(-1), qkv[2]);                         // [B, nW, heads, N, d]
     return proj_->forward(mixed.transpose(2, 3).reshape({B, nW, N, C}));
@@ -81,18 +82,20 @@ class SwinBlock : public torch::nn::Module {
  public:
   SwinBlock(const SwinBlockConfig& config, std::string name) : config_(config), name_(std::move(name)) {
     norm1_ = register_module("norm1", std::make_shared<LayerNorm>(config.dim, config.norm_eps));
-    attn_ = register_module(
-        "attn", std::make_shared<WindowAttention>(config.dim, config.window, config.num_heads, config.qkv_bias));
+    attn_ = register_module("attn", std::make_shared<WindowAttention>(config.dim, config.window,
+                                                                      config.num_heads, config.qkv_bias));
     norm2_ = register_module("norm2", std::make_shared<LayerNorm>(config.dim, config.norm_eps));
     const auto hidden = static_cast<int64_t>(static_cast<double>(config.dim) * config.mlp_ratio);
     mlp_ = register_module("mlp", std::make_shared<Mlp>(config.dim, hidden));
     if (config.shift > 0)
-      attn_mask_ = register_buffer("attn_mask", shifted_window_mask(config.grid, config.window, config.shift));
+      attn_mask_ =
+          register_buffer("attn_mask", shifted_window_mask(config.grid, config.window, config.shift));
   }
 
   Tensor forward(const Tensor& x, Draws* draws) const {
     const auto mixed = x + drop_path(attend(x), config_.drop_path, name_ + ".drop_path1", draws);
-    return mixed + drop_path(mlp_->forward(norm2_->forward(mixed)), config_.drop_path, name_ + ".drop_path2", draws);
+    return mixed +
+           drop_path(mlp_->forward(norm2_->forward(mixed)), config_.drop_path, name_ + ".drop_path2", draws);
   }
 
   void initialize(Draws& draws) const {
@@ -124,7 +127,8 @@ class PatchMerging : public torch::nn::Module {
  public:
   PatchMerging(Size2 grid, int64_t dim, double norm_eps) : grid_(grid) {
     norm_ = register_module("norm", std::make_shared<LayerNorm>(4 * dim, norm_eps));
-    reduction_ = register_module("reduction", std::make_shared<Linear>(4 * dim, 2 * dim, /*with_bias=*/false));
+    reduction_ =
+        register_module("reduction", std::make_shared<Linear>(4 * dim, 2 * dim, /*with_bias=*/false));
   }
 
   Tensor forward(const Tensor& x) const {
@@ -183,7 +187,8 @@ std::string legal_sizes(const SwinConfig& config) {
 void check_swin(const SwinConfig& config) {
   if (config.depths.empty() || config.depths.size() != config.num_heads.size())
     fail("encoder.depths and encoder.num_heads",
-         str(config.depths.size(), " and ", config.num_heads.size(), " stages"), "give one number for each stage in both");
+         str(config.depths.size(), " and ", config.num_heads.size(), " stages"),
+         "give one number for each stage in both");
   for (size_t stage = 0; stage < config.depths.size(); ++stage)
     if (config.stage_dim(stage) % config.num_heads[stage] != 0)
       fail(str("encoder.num_heads ", config.num_heads[stage]),
@@ -198,11 +203,15 @@ void check_swin(const SwinConfig& config) {
 
 torch::Tensor shifted_window_mask(Size2 grid, int64_t window, int64_t shift) {
   auto region = torch::zeros({1, grid.h, grid.w, 1});
-  const auto edges = [&](int64_t side) { return std::array<int64_t, 4>{0, side - window, side - shift, side}; };
+  const auto edges = [&](int64_t side) {
+    return std::array<int64_t, 4>{0, side - window, side - shift, side};
+  };
   const auto rows = edges(grid.h), columns = edges(grid.w);
   for (size_t r = 0; r < 3; ++r)
     for (size_t c = 0; c < 3; ++c)
-      region.slice(1, rows[r], rows[r + 1]).slice(2, columns[c], columns[c + 1]).fill_(static_cast<double>(3 * r + c));
+      region.slice(1, rows[r], rows[r + 1])
+          .slice(2, columns[c], columns[c + 1])
+          .fill_(static_cast<double>(3 * r + c));
   const auto windows = to_windows(region, window)[0].squeeze(-1);  // [nW, M*M]
   return windows.unsqueeze(1).ne(windows.unsqueeze(2)).to(torch::kFloat).mul_(kForbidden);
 }
@@ -210,11 +219,14 @@ torch::Tensor shifted_window_mask(Size2 grid, int64_t window, int64_t shift) {
 Swin::Swin(const SwinConfig& config) : config_(config) {
   check_swin(config);
   const int64_t C = config.embed_dim;
-  patch_embed_ = register_module("patch_embed", std::make_shared<PatchEmbed>(config.in_chans, C, config.patch_size));
+  patch_embed_ =
+      register_module("patch_embed", std::make_shared<PatchEmbed>(config.in_chans, C, config.patch_size));
   if (config.patch_norm)
     patch_norm_ = patch_embed_->register_module("norm", std::make_shared<LayerNorm>(C, config.norm_eps));
   if (config.mask_token) mask_token_ = register_parameter("mask_token", torch::zeros({1, 1, C}));
-  if (config.ape) absolute_pos_embed_ = register_parameter("absolute_pos_embed", torch::zeros({1, config.grid().area(), C}));
+  if (config.ape)
+    absolute_pos_embed_ =
+        register_parameter("absolute_pos_embed", torch::zeros({1, config.grid().area(), C}));
   const int64_t total = std::accumulate(config.depths.begin(), config.depths.end(), int64_t{0});
   int64_t done = 0;
   const auto layers = register_module("layers", torch::nn::ModuleList());
@@ -240,7 +252,8 @@ Swin::Swin(const SwinConfig& config) : config_(config) {
     }
     if (s + 1 < config.depths.size())
       stage.downsample = layer->register_module(
-          "downsample", std::make_shared<PatchMerging>(config.stage_grid(s), config.stage_dim(s), config.norm_eps));
+          "downsample",
+          std::make_shared<PatchMerging>(config.stage_grid(s), config.stage_dim(s), config.norm_eps));
     layers->push_back(layer);
     stages_.push_back(std::move(stage));
   }
@@ -284,8 +297,8 @@ Size2 Swin::stride() const {
   return {config_.patch_size.h * factor, config_.patch_size.w * factor};
 }
 
-// The official code means to spare the relative tables too, but its keyword ("encoder." in front) never matches a
-// name, so it decays them; so do we.
+// The official code means to spare the relative tables too, but its keyword ("encoder." in front) never
+// matches a name, so it decays them; so do we.
 bool Swin::spared_by_decay(const std::string& name) const {
   return name == "mask_token" || name == "absolute_pos_embed";
 }

@@ -34,15 +34,15 @@ struct SwinConfig {
 /// Refuses what can't be built, naming the nearest legal picture sizes.
 void check_swin(const SwinConfig& config);
 
-/// [nW, M*M, M*M]: 0 between tokens of one region of the rolled map, -100 between tokens of different ones. Window
-/// M, cyclic shift `shift` > 0 (SwinTransformerBlock.__init__).
+/// [nW, M*M, M*M]: 0 between tokens of one region of the rolled map, -100 between tokens of different ones.
+/// Window M, cyclic shift `shift` > 0 (SwinTransformerBlock.__init__).
 torch::Tensor shifted_window_mask(Size2 grid, int64_t window, int64_t shift);
 
 class SwinBlock;
 class PatchMerging;
 
-/// Names: mask_token, absolute_pos_embed, patch_embed.{proj,norm}.*, layers.{s}.blocks.{i}.{norm1, attn.{qkv, proj,
-/// relative_position_bias_table, relative_position_index}, attn_mask, norm2, mlp.{fc1,fc2}},
+/// Names: mask_token, absolute_pos_embed, patch_embed.{proj,norm}.*, layers.{s}.blocks.{i}.{norm1, attn.{qkv,
+/// proj, relative_position_bias_table, relative_position_index}, attn_mask, norm2, mlp.{fc1,fc2}},
 /// layers.{s}.downsample.{norm,reduction}, norm. D' = embed_dim * 2^(stages-1).
 class Swin : public GridEncoder {
  public:

@@ -28,6 +28,9 @@ void DataConfig::fields(Fields& f) {
   f("uri", uri, "what to train on: `lacuna list datasets`");
   f("mean", mean, "normalisation, in units of [0, 1]; empty: measured on the data");
   f("std", std, "normalisation, in units of [0, 1]; empty: measured on the data").range(1e-6);
+  f("label_share", label_share,
+    "share of each class's records that is used, chosen by train.seed; 0.01 for 1 %")
+      .range(1e-9, 1);
   f("max_bad", max_bad, "broken records that are named and skipped before the run ends").range(0);
   f("max_pixels", max_pixels, "pictures with more pixels are refused").range(1);
 }
@@ -54,8 +57,10 @@ void TrainConfig::fields(Fields& f) {
   f("optimizer", optimizer, "update rule").choices({"adamw", "lars"});
   f("lr", lr, "peak learning rate; 0: base_lr * effective batch / lr_batch").range(0);
   f("base_lr", base_lr, "learning rate for an effective batch of lr_batch").range(0);
-  f("lr_batch", lr_batch, "effective batch that base_lr, base_min_lr and base_warmup_lr are given for").range(1);
-  f("min_lr", min_lr, "learning rate at the end of the cosine; 0: base_min_lr * effective batch / lr_batch").range(0);
+  f("lr_batch", lr_batch, "effective batch that base_lr, base_min_lr and base_warmup_lr are given for")
+      .range(1);
+  f("min_lr", min_lr, "learning rate at the end of the cosine; 0: base_min_lr * effective batch / lr_batch")
+      .range(0);
   f("base_min_lr", base_min_lr, "min_lr for an effective batch of lr_batch").range(0);
   f("warmup_lr", warmup_lr,
     "learning rate that warm-up starts from; 0: base_warmup_lr * effective batch / lr_batch")
@@ -63,11 +68,13 @@ void TrainConfig::fields(Fields& f) {
   f("base_warmup_lr", base_warmup_lr, "warmup_lr for an effective batch of lr_batch").range(0);
   f("warmup_epochs", warmup_epochs, "epochs over which the learning rate rises").range(0);
   f("schedule", schedule,
-    "course of the learning rate: cosine (MAE's), or timm_cosine, multistep, linear as SimMIM sets them by iteration")
+    "course of the learning rate: cosine (MAE's), or timm_cosine, multistep, linear as SimMIM sets them by "
+    "iteration")
       .choices(schedule_names());
   f("milestones", milestones, "multistep: epochs at which the rate is multiplied by gamma").range(0);
   f("gamma", gamma, "multistep: factor at a milestone").range(0);
-  f("layer_decay", layer_decay, "learning rate of a layer over that of the next one (fine-tuning); 1: all the same")
+  f("layer_decay", layer_decay,
+    "learning rate of a layer over that of the next one (fine-tuning); 1: all the same")
       .range(0, 1);
   f("weight_decay", weight_decay, "decoupled weight decay (LARS: added to the gradient)").range(0);
   f("betas", betas, "AdamW's averaging of gradient and square").range(0, 1);

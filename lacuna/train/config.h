@@ -16,6 +16,7 @@ namespace lacuna::train {
 struct DataConfig {
   std::string uri = "synthetic:scenes";
   std::vector<double> mean, std;  ///< empty: measured on the data
+  double label_share = 1;         ///< of the labels that may be learnt from
   int64_t max_bad = 10;
   int64_t max_pixels = int64_t{1} << 28;
   void fields(Fields& f);

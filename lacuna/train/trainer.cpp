@@ -7,6 +7,8 @@
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
 #include "lacuna/data/inspect.h"
+#include "lacuna/data/subset.h"
+#include "lacuna/train/infer.h"
 #include "lacuna/train/schedule.h"
 #include "lacuna/train/signals.h"
 
@@ -39,8 +41,8 @@ io::Metadata weights_metadata(const RunConfig& config, int64_t step) {
 // Where the run starts from, and what of it did not fit, is written into the run's config and log.
 void load_init(Method& method, const TrainConfig& config) {
   if (config.init.empty()) return;
-  const auto weights = find_weights(config.init);
-  const auto skipped = load_weights(method, weights.tensors, weights.origin, config.init_partial);
+  const auto weights = open_weights(config.init);
+  const auto skipped = load_into(method, weights, *config_of(weights), config.init_partial);
   log::info(str("started from ", weights.origin));
   if (!skipped.empty()) log::warn(str(skipped.size(), " tensors not loaded: ", join(skipped)));
 }
@@ -69,9 +71,12 @@ torch::Device choose_device(const std::string& device) {
   return device != "cpu" && gpu ? torch::Device(torch::kCUDA) : torch::Device(torch::kCPU);
 }
 
-std::shared_ptr<data::Dataset> settle_data(RunConfig& config) {
+std::shared_ptr<data::Dataset> settle_data(RunConfig& config, std::shared_ptr<data::Dataset> dataset) {
   config.method_config->resolve(config.table);  // an impossible size is refused before any picture is read
-  auto dataset = data::open_dataset(config.data.uri, "train");
+  if (!dataset) dataset = data::open_dataset(config.data.uri, "train");
+  if (config.data.label_share < 1)
+    dataset = data::label_subset(std::move(dataset), config.data.label_share,
+                                 static_cast<uint64_t>(config.train.seed));
   const bool channels_given = config.table.is_set("encoder.in_chans");
   if (!channels_given || config.data.mean.empty()) {
     const int64_t channels = channels_given ? config.table.get("encoder.in_chans").get<int64_t>() : 0;
@@ -88,6 +93,9 @@ std::shared_ptr<data::Dataset> settle_data(RunConfig& config) {
       config.table.set("data.std", measured.std, "the data");
     }
   }
+  const auto classes = static_cast<int64_t>(dataset->classes().size());
+  if (config.table.has("head.num_classes") && config.table.get("head.num_classes").get<int64_t>() == 0)
+    config.table.set("head.num_classes", classes, "the data");
   config.resolve();
   return dataset;
 }
@@ -101,10 +109,11 @@ data::ImageTransform make_transform(const RunConfig& config, const Method& metho
           {.max_pixels = config.data.max_pixels}};
 }
 
-Trainer::Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, bool resume)
+Trainer::Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, bool resume,
+                 std::shared_ptr<data::Dataset> dataset)
     : config_(std::move(config)),
       device_(choose_device(config_->train.device)),
-      dataset_(settle_data(*config_)),
+      dataset_(settle_data(*config_, std::move(dataset))),
       method_(config_->make_method()),
       spikes_(config_->health.spike) {
   const auto& train = config_->train;

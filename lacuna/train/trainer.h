@@ -21,8 +21,10 @@ namespace lacuna::train {
 torch::Device choose_device(const std::string& device);
 
 /// Opens the data and settles what follows from them: encoder.in_chans unless given, data.mean and data.std
-/// unless given. Resolves `config`.
-std::shared_ptr<data::Dataset> settle_data(RunConfig& config);
+/// unless given, head.num_classes. Resolves `config`. `dataset`: instead of data.uri's, when it is a part of
+/// it.
+std::shared_ptr<data::Dataset> settle_data(RunConfig& config,
+                                           std::shared_ptr<data::Dataset> dataset = nullptr);
 /// Record -> input of `method`, as the config says.
 data::ImageTransform make_transform(const RunConfig& config, const Method& method);
 
@@ -31,7 +33,9 @@ data::ImageTransform make_transform(const RunConfig& config, const Method& metho
 class Trainer {
  public:
   /// `config` is settled and written to RUN/config.toml (new run) or was read from there (resume).
-  Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, bool resume);
+  /// `dataset`: as for settle_data.
+  Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, bool resume,
+          std::shared_ptr<data::Dataset> dataset = nullptr);
   /// Trains to the end. Throws Interrupted after SIGINT or SIGTERM, Error when steps keep failing; a
   /// checkpoint is there in either case.
   void run();

@@ -1,0 +1,140 @@
+#include "lacuna/eval/finetune.h"
+
+#include <torch/torch.h>
+
+#include "lacuna/core/error.h"
+#include "lacuna/core/log.h"
+#include "lacuna/data/loader.h"
+#include "lacuna/method/supervised.h"
+#include "lacuna/train/trainer.h"
+
+namespace lacuna::eval {
+
+namespace {
+
+const std::vector<std::string> kAugmentation = {"augment.auto_augment=rand-m9-mstd0.5-inc1",
+                                                "augment.erase_prob=0.25"};
+
+/// Those of another network that a classifier has too.
+void copy_keys(const ConfigTable& from, const std::string& prefix, ConfigTable& to,
+               const std::string& origin) {
+  for (const auto& field : from.fields())
+    if (field.key.starts_with(prefix) && to.has(field.key)) to.set(field.key, field.get(), origin);
+}
+
+/// The network that is fine-tuned: the weights' encoder and data, the settings of their paper, then the
+/// user's.
+std::unique_ptr<train::RunConfig> finetune_config(const Request& request) {
+  auto config = std::make_unique<train::RunConfig>("supervised");
+  auto& table = config->table;
+  const auto& source = *request.model.config;
+  copy_keys(source.table, "encoder.", table, request.model.origin);
+  copy_keys(source.table, "data.", table, request.model.origin);
+  table.set("encoder.drop_path", SupervisedConfig().encoder.drop_path, "fine-tuning");
+  table.set("data.uri", request.data_uri, "--data");
+  table.set("train.init", request.model.origin, request.model.origin);
+  for (const auto* defaults : {&kAugmentation, &source.info().finetune})
+    for (const auto& assignment : *defaults) {
+      const auto equals = assignment.find('=');
+      if (table.has(assignment.substr(0, equals)))
+        table.set_default(assignment.substr(0, equals), assignment.substr(equals + 1));
+    }
+  for (const auto& setting : request.settings) table.set_assignment(setting, "--set");
+  if (request.config.from_scratch) {
+    table.set("train.init", "", "eval.from_scratch");
+    if (!table.is_set("train.layer_decay")) table.set_default("train.layer_decay", "1.0");
+  }
+  return config;
+}
+
+/// An unfinished run there is continued; a finished one is never written over.
+struct Place {
+  io::fs::path folder;
+  bool resume = false;
+};
+
+bool is_finished(const io::fs::path& run) {
+  const auto checkpoint = train::newest_checkpoint(run);
+  return checkpoint && checkpoint->state.value("finished", false);
+}
+
+Place choose_place(const Request& request) {
+  if (request.folder.empty())
+    fail("eval finetune", str("no place to train in: ", request.model.origin, " belongs to no run"),
+         "give a folder: --out FOLDER");
+  for (int64_t number = 1;; ++number) {
+    const io::fs::path folder =
+        number == 1 ? request.folder : io::fs::path(str(request.folder.string(), "-", number));
+    if (!io::fs::exists(folder / "config.toml")) return {folder, false};
+    if (!is_finished(folder)) return {folder, true};
+  }
+}
+
+}  // namespace
+
+Json classification_metrics(const Model& classifier, std::shared_ptr<data::Dataset> test,
+                            const EvalConfig& config) {
+  const torch::NoGradGuard no_grad;
+  const auto* method = dynamic_cast<const Supervised*>(classifier.method.get());
+  LACUNA_ASSERT(method);
+  const auto device = classifier.method->parameters().front().device();
+  const int64_t classes = method->config().head.num_classes;
+  auto loader = make_loader(classifier, std::move(test), config);
+  double right = 0, right5 = 0, loss = 0;
+  std::vector<Tensor> labels;
+  while (auto batch = loader.next_in_epoch()) {
+    const auto rows = (batch->label >= 0).nonzero().flatten();
+    if (rows.numel() == 0) continue;
+    const auto label = batch->label.index_select(0, rows);
+    const auto logits = method->logits(batch->image.index_select(0, rows).to(device)).to(torch::kFloat).cpu();
+    const auto best = std::get<1>(logits.topk(std::min<int64_t>(5, classes))).eq(label.unsqueeze(1));
+    right += best.slice(1, 0, 1).sum().item<double>();
+    right5 += best.sum().item<double>();
+    loss += torch::cross_entropy_loss(logits, label, {}, at::Reduction::Sum).item<double>();
+    labels.push_back(label);
+  }
+  if (labels.empty()) fail("--test", "no labelled picture that can be read", "run `lacuna inspect` on it");
+  const auto all = torch::cat(labels);
+  const auto count = static_cast<double>(all.numel());
+  Json metrics = {{"top1", right / count}, {"loss", loss / count}, {"chance", majority_share(all)}};
+  if (classes > 5) metrics["top5"] = right5 / count;
+  return metrics;
+}
+
+namespace {
+
+Result finetune(const Request& request) {
+  const auto place = choose_place(request);
+  auto config = finetune_config(request);
+  if (place.resume) {
+    const auto path = (place.folder / "config.toml").string();
+    log::info(str("continuing the fine-tuning in ", place.folder.string()));
+    config = train::RunConfig::from_toml(read_toml(path), path);
+  }
+  {
+    train::Trainer trainer(std::move(config), place.folder, place.resume, request.train);
+    trainer.run();
+  }
+  const auto tuned = load_model(place.folder.string());
+  Result result;
+  result.metrics = classification_metrics(tuned, request.test, request.config);
+  result.settings = {{"run", place.folder.string()},
+                     {"from_scratch", request.config.from_scratch},
+                     {"train_size", request.train->size()},
+                     {"test_size", request.test->size()}};
+  for (const char* key : {"train.epochs", "train.base_lr", "train.layer_decay", "train.weight_decay",
+                          "train.batch_size", "encoder.drop_path", "encoder.img_size", "data.label_share",
+                          "mixup.mixup_alpha", "mixup.cutmix_alpha", "augment.auto_augment", "train.seed"})
+    result.settings[key] = tuned.config->table.get(key);
+  return result;
+}
+
+const Register<Protocol> registered{
+    "finetune",
+    {.summary = "encoder and a linear head trained on labels with the settings of the "
+                "method's paper (train.*, augment.*, mixup.*, head.* keys)",
+     .run = finetune,
+     .trains = true}};
+
+}  // namespace
+}  // namespace lacuna::eval

@@ -1,0 +1,28 @@
+#pragma once
+// Weights that do not say what they are: the config read off names and shapes.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lacuna/train/checkpoint.h"
+#include "lacuna/train/config.h"
+
+namespace lacuna::train {
+
+/// find_weights, under official names.
+Weights open_weights(const io::fs::path& run_or_file, bool prefer_best = false);
+
+/// The config that weights carry, or, where they carry none, one read off their tensors (official names): a
+/// plain ViT (method mae), a Swin or a BEiT-style ViT (method simmim), any of them with a head (method
+/// supervised). `settings` ("encoder.num_heads=3") are the user's and win. Error naming the key to give when
+/// something can't be told.
+std::unique_ptr<RunConfig> config_of(const Weights& weights, const std::vector<std::string>& settings = {});
+
+/// Copies weights that came with `source` into a method, which may adapt them (Method::adapt). Strict, but
+/// for buffers that follow from the config and, with `without_decoder`, for a decoder that the weights lack
+/// as a whole. With `partial`, returns what was not loaded instead.
+std::vector<std::string> load_into(Method& method, const Weights& weights, const RunConfig& source,
+                                   bool partial = false, bool without_decoder = false);
+
+}  // namespace lacuna::train
