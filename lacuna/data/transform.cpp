@@ -58,6 +58,24 @@ io::Image image_of(const Record& record, Decode decode) {
   return decode(std::as_bytes(std::span(std::get<std::string>(record.content))));
 }
 
+std::optional<Interpolation> interpolation_of(const std::string& name) {
+  if (name == "random") return std::nullopt;
+  return name == "bilinear" ? Interpolation::kBilinear : Interpolation::kBicubic;
+}
+
+/// Resized pixels as T (whole levels already where T is uint8), flipped left to right or not.
+template <class T>
+Pixels<T> mirrored(const std::vector<float>& values, Size2 size, int64_t channels, bool flip) {
+  Pixels<T> out{size.h, size.w, channels, std::vector<T>(values.size())};
+  const float* in = values.data();
+  for (int64_t y = 0; y < size.h; ++y)
+    for (int64_t x = 0; x < size.w; ++x, in += channels) {
+      T* pixel = out.values.data() + (y * size.w + (flip ? size.w - 1 - x : x)) * channels;
+      for (int64_t c = 0; c < channels; ++c) pixel[c] = static_cast<T>(in[c]);
+    }
+  return out;
+}
+
 }  // namespace
 
 io::Rect random_resized_crop(Size2 image, double scale_min, double scale_max, double ratio_min,
@@ -121,15 +139,27 @@ void AugmentConfig::fields(Fields& f) {
   f("ratio", ratio, "width / height of a random crop: smallest, largest").range(0.01, 100);
   f("flip", flip, "chance of a left-right flip").range(0, 1);
   f("crop_share", crop_share, "share of the side that a centre crop keeps (224 of 256)").range(0.05, 1);
-  f("interpolation", interpolation, "bilinear or bicubic, both antialiased").choices({"bilinear", "bicubic"});
+  f("interpolation", interpolation,
+    "bilinear or bicubic, both antialiased; random: one of them for each picture")
+      .choices({"bilinear", "bicubic", "random"});
   f("scaled_decode", scaled_decode, "decode large JPEGs at 1/2, 1/4 or 1/8 where the crop allows");
+  f("auto_augment", auto_augment,
+    "RandAugment as timm writes it: rand-m9-mstd0.5-inc1; colours only of 8-bit grey and RGB pictures; "
+    "empty: off");
+  f("color_jitter", color_jitter,
+    "largest change of brightness, contrast and saturation (0.4); 8-bit grey and RGB; idle with auto_augment")
+      .range(0, 10);
+  f("erase_prob", erase_prob, "chance that a box of the finished picture is erased").range(0, 1);
+  f("erase_mode", erase_mode,
+    "erased to 0 (const), to one N(0, 1) value for each channel (rand) or pixel (pixel)")
+      .choices({"const", "rand", "pixel"});
+  f("erase_count", erase_count, "boxes erased: 1 to so many").range(1, 100);
 }
 
 ImageTransform::ImageTransform(AugmentConfig config, Size2 size, int64_t channels,
                                Normalization normalization, io::ImageLimits limits)
     : config_(std::move(config)),
-      interpolation_(config_.interpolation == "bilinear" ? Interpolation::kBilinear
-                                                         : Interpolation::kBicubic),
+      interpolation_(interpolation_of(config_.interpolation)),
       size_(size),
       channels_(channels),
       normalization_(std::move(normalization)),
@@ -148,20 +178,29 @@ ImageTransform::ImageTransform(AugmentConfig config, Size2 size, int64_t channel
   };
   pair("scale", config_.scale);
   pair("ratio", config_.ratio);
+  if (!config_.auto_augment.empty())
+    rand_augment_.emplace(RandAugmentConfig::parse(config_.auto_augment), interpolation_,
+                          normalization_.mean);
+  else if (config_.color_jitter > 0 && channels_ != 1 && channels_ != 3)
+    fail("augment.color_jitter", str("is for 1 or 3 channels, not ", channels_), "set it to 0");
 }
 
 ImageTransform ImageTransform::for_evaluation() const {
   ImageTransform out = *this;
   if (out.config_.crop == "random_resized") out.config_.crop = "center";
-  out.config_.flip = 0;
+  if (!out.interpolation_) out.interpolation_ = Interpolation::kBilinear;
+  out.rand_augment_.reset();
+  out.config_.flip = out.config_.color_jitter = out.config_.erase_prob = 0;
   return out;
 }
 
-Resampling ImageTransform::plan(const io::Image& image, const io::Rect& crop) const {
-  if (config_.crop != "center") return {crop, size_, whole(size_), interpolation_};
+Resampling ImageTransform::plan(const io::Image& image, const io::Rect& crop,
+                                Interpolation interpolation) const {
+  const bool pillow = augments_levels();
+  if (config_.crop != "center") return {crop, size_, whole(size_), interpolation, pillow};
   const Size2 stored{image.height(), image.width()};
   const CenterCrop center = resize_center_crop(stored, size_, config_.crop_share);
-  return {whole(stored), center.resized, center.crop, interpolation_};
+  return {whole(stored), center.resized, center.crop, interpolation, pillow};
 }
 
 void ImageTransform::operator()(const Record& record, Stream random, float* out) const {
@@ -185,19 +224,39 @@ void ImageTransform::operator()(const Record& record, Stream random, float* out)
     choose_crop({image.height(), image.width()});
   }
   image = to_channels(std::move(image), channels_, record.key);
+  const Interpolation interpolation = interpolation_ ? *interpolation_ : draw_interpolation(random);
   const bool flip = random.uniform() < config_.flip;
-  normalize(resample(image.pixels, plan(image, crop)), image.peak, flip, out);
+  const auto pixels = resample(image.pixels, plan(image, crop, interpolation));
+  if (augments_levels())
+    augment(pixels, image, flip, random, out);
+  else
+    normalize(pixels.data(), image.peak, flip, out);
+  RandomErasing{config_.erase_prob, config_.erase_mode, config_.erase_count}(out, channels_, size_, random);
 }
 
-void ImageTransform::normalize(const std::vector<float>& pixels, float peak, bool flip, float* out) const {
+void ImageTransform::augment(const std::vector<float>& resized, const io::Image& stored, bool flip,
+                             Stream& random, float* out) const {
+  if (stored.pixels.scalar_type() == at::kByte) {
+    auto picture = mirrored<uint8_t>(resized, size_, channels_, flip);
+    rand_augment_ ? (*rand_augment_)(picture, random) : color_jitter(picture, config_.color_jitter, random);
+    normalize(picture.values.data(), stored.peak, false, out);
+  } else {
+    auto picture = mirrored<float>(resized, size_, channels_, flip);
+    if (rand_augment_) (*rand_augment_)(picture, stored.peak, random);
+    normalize(picture.values.data(), stored.peak, false, out);
+  }
+}
+
+template <class T>
+void ImageTransform::normalize(const T* pixels, float peak, bool flip, float* out) const {
   for (int64_t c = 0; c < channels_; ++c) {
     const double std = normalization_.std[static_cast<size_t>(c)],
                  mean = normalization_.mean[static_cast<size_t>(c)];
     const auto scale = static_cast<float>(1.0 / (peak * std)), shift = static_cast<float>(-mean / std);
-    const float* in = pixels.data() + c;
+    const T* in = pixels + c;
     for (int64_t y = 0; y < size_.h; ++y, out += size_.w, in += size_.w * channels_)
       for (int64_t x = 0; x < size_.w; ++x)
-        out[flip ? size_.w - 1 - x : x] = in[x * channels_] * scale + shift;
+        out[flip ? size_.w - 1 - x : x] = static_cast<float>(in[x * channels_]) * scale + shift;
   }
 }
 

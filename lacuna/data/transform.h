@@ -3,11 +3,13 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "lacuna/core/config.h"
 #include "lacuna/core/draws.h"
+#include "lacuna/data/augment.h"
 #include "lacuna/data/dataset.h"
 #include "lacuna/data/resize.h"
 #include "lacuna/io/image.h"
@@ -40,8 +42,13 @@ struct AugmentConfig {
   std::vector<double> ratio{0.75, 1.3333333333333333};
   double flip = 0.5;
   double crop_share = 0.875;
-  std::string interpolation = "bicubic";
+  std::string interpolation = "bicubic";  ///< bilinear | bicubic | random
   bool scaled_decode = true;
+  std::string auto_augment;  ///< RandAugmentConfig::parse; empty: off
+  double color_jitter = 0;
+  double erase_prob = 0;
+  std::string erase_mode = "pixel";  ///< const | rand | pixel
+  int64_t erase_count = 1;
   void fields(Fields& f);
 };
 
@@ -50,7 +57,8 @@ struct Normalization {
   std::vector<double> mean, std;
 };
 
-/// Record -> [C, H, W] float32, cropped, flipped, normalised.
+/// Record -> [C, H, W] float32: cropped and resized, flipped, RandAugment or colour jitter, normalised,
+/// erased; in this order, as timm's create_transform.
 class ImageTransform {
  public:
   ImageTransform(AugmentConfig config, Size2 size, int64_t channels, Normalization normalization,
@@ -65,11 +73,18 @@ class ImageTransform {
 
  private:
   /// What is cut out and how it is resized, within `image`.
-  Resampling plan(const io::Image& image, const io::Rect& crop) const;
-  void normalize(const std::vector<float>& pixels_HWC, float peak, bool flip, float* out_CHW) const;
+  Resampling plan(const io::Image& image, const io::Rect& crop, Interpolation interpolation) const;
+  /// RandAugment or colour jitter is on; then pictures are resized as Pillow does, to the bit.
+  bool augments_levels() const { return rand_augment_ || config_.color_jitter > 0; }
+  /// RandAugment or colour jitter of the resized picture, then normalised.
+  void augment(const std::vector<float>& pixels_HWC, const io::Image& stored, bool flip, Stream& random,
+               float* out_CHW) const;
+  template <class T>
+  void normalize(const T* pixels_HWC, float peak, bool flip, float* out_CHW) const;
 
   AugmentConfig config_;
-  Interpolation interpolation_;
+  std::optional<Interpolation> interpolation_;  ///< nullopt: drawn for each picture
+  std::optional<RandAugment> rand_augment_;
   Size2 size_;
   int64_t channels_;
   Normalization normalization_;

@@ -36,7 +36,14 @@ class Pictures final : public Dataset {
   std::chrono::milliseconds delay_;
 };
 
-ImageTransform transform() { return ImageTransform({}, {8, 8}, 3, {{0.5, 0.5, 0.5}, {0.25, 0.25, 0.25}}); }
+/// With every augmentation there is.
+ImageTransform transform() {
+  AugmentConfig config;
+  config.auto_augment = "rand-m9-mstd0.5-inc1";
+  config.interpolation = "random";
+  config.erase_prob = 0.25;
+  return ImageTransform(config, {8, 8}, 3, {{0.5, 0.5, 0.5}, {0.25, 0.25, 0.25}});
+}
 
 LoaderConfig config(int64_t batch_size, int64_t workers) {
   LoaderConfig out;
