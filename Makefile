@@ -39,6 +39,11 @@ fuzz: ## run each libFuzzer target for FUZZ_SECONDS; needs clang-15
 	@$(MAKE) --no-print-directory build PRESET=fuzz
 	@fuzz/run.sh $(FUZZ_SECONDS)
 
+docs: ## build/docs/html: the public headers by Doxygen; a warning is an error
+	@command -v doxygen >/dev/null || { echo "make docs: doxygen is missing; apt-get install doxygen" >&2; exit 2; }
+	@mkdir -p build/docs && doxygen docs/api/Doxyfile
+	@echo "docs: build/docs/html/index.html"
+
 format: ## clang-format on every source file
 	@git ls-files '*.h' '*.cpp' | xargs clang-format-15 -i
 
@@ -49,4 +54,4 @@ lint: ## clang-format in check mode, then clang-tidy
 clean: ## remove build/ (runs/ and .venv/ stay)
 	@rm -rf build
 
-.PHONY: help setup build demo test quick-test asan tsan fuzz format lint clean
+.PHONY: help setup build demo test quick-test asan tsan fuzz docs format lint clean

@@ -68,6 +68,7 @@ struct Result {
   Json to_json() const;
 };
 
+/// A protocol, registered in its own file.
 struct Protocol {
   static const char* noun() { return "evaluation protocol"; }
   std::string summary;
@@ -85,7 +86,7 @@ std::shared_ptr<data::Dataset> balanced_subset(std::shared_ptr<data::Dataset> wh
 
 /// Opens data (empty: what the weights were trained on) and test (the set's own test split, or else a fifth
 /// held out by seed; Result.test says which), runs the protocol and, when the weights were given as a run's
-/// folder, writes RUN/evals/<protocol>.json. `settings`: keys `eval.*`, and those of load_model. Error:
+/// folder, writes RUN/evals/PROTOCOL.json. `settings`: keys `eval.*`, and those of load_model. Error:
 /// unknown protocol, data without labels, classes that differ between the two, a test set that is the data
 /// itself.
 Result evaluate(const std::string& protocol, const std::string& run_or_weights, const std::string& data_uri,

@@ -20,6 +20,7 @@ struct ParamGroup {
 /// Trainable parameters of a method in two groups: with and without weight decay (Method::decays).
 std::vector<ParamGroup> parameter_groups(const Method& method, double weight_decay);
 
+/// An update rule over groups of parameters.
 class Optimizer {
  public:
   Optimizer(const Optimizer&) = delete;
@@ -27,8 +28,8 @@ class Optimizer {
   virtual ~Optimizer() = default;
   /// One update from the parameters' .grad; parameters without one are left alone.
   virtual void step(double lr) = 0;
-  void zero_grad();
-  const std::vector<ParamGroup>& groups() const { return groups_; }
+  void zero_grad();                                                  ///< drops the parameters' gradients
+  const std::vector<ParamGroup>& groups() const { return groups_; }  ///< as given
   /// State by "<kind>.<parameter name>"; shares memory.
   virtual io::Tensors state() const = 0;
   /// Error naming `origin` when a tensor is missing, unexpected or misshapen.

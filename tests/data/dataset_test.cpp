@@ -45,12 +45,7 @@ std::string error_of(const std::string& uri, const std::string& split = "") {
   return "no error";
 }
 
-at::Tensor decoded(const Record& record) {
-  if (const auto* image = std::get_if<io::Image>(&record.content)) return image->pixels;
-  if (const auto* view = std::get_if<io::Bytes>(&record.content))
-    return io::decode_image(*view, record.key).pixels;
-  return io::decode_image(std::as_bytes(std::span(std::get<std::string>(record.content))), record.key).pixels;
-}
+at::Tensor decoded(const Record& record) { return decode_record(record).pixels; }
 
 /// Writes `path`.gz.
 void write_gzip(const std::filesystem::path& path, const std::string& content) {
