@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 DATA ?= synthetic:scenes
 PRESET ?= release
+FUZZ_SECONDS ?= 10
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc)
 
 help: ## this list
@@ -28,6 +29,21 @@ asan: ## build with address and undefined-behaviour sanitizers and run the quick
 	@$(MAKE) --no-print-directory build PRESET=asan
 	@ASAN_OPTIONS=detect_leaks=0:detect_odr_violation=0 ctest --preset asan
 
+tsan: ## build with the thread sanitizer and run the tests of what uses threads
+	@$(MAKE) --no-print-directory build PRESET=tsan
+	@TSAN_OPTIONS=suppressions=$(CURDIR)/tools/tsan.supp ctest --preset tsan
+
+fuzz: ## run each libFuzzer target for FUZZ_SECONDS; needs clang-15
+	@command -v clang++-15 >/dev/null || \
+	  { echo "make fuzz: clang is missing; apt-get install clang-15 libclang-common-15-dev" >&2; exit 2; }
+	@$(MAKE) --no-print-directory build PRESET=fuzz
+	@fuzz/run.sh $(FUZZ_SECONDS)
+
+docs: ## build/docs/html: the public headers by Doxygen; a warning is an error
+	@command -v doxygen >/dev/null || { echo "make docs: doxygen is missing; apt-get install doxygen" >&2; exit 2; }
+	@mkdir -p build/docs && doxygen docs/api/Doxyfile
+	@echo "docs: build/docs/html/index.html"
+
 format: ## clang-format on every source file
 	@git ls-files '*.h' '*.cpp' | xargs clang-format-15 -i
 
@@ -38,4 +54,4 @@ lint: ## clang-format in check mode, then clang-tidy
 clean: ## remove build/ (runs/ and .venv/ stay)
 	@rm -rf build
 
-.PHONY: help setup build demo test quick-test asan format lint clean
+.PHONY: help setup build demo test quick-test asan tsan fuzz docs format lint clean

@@ -1,8 +1,8 @@
 # Warnings, sanitizers and ccache for our own code; nothing here reaches users of the library.
 add_library(lacuna_options INTERFACE)
 add_library(Lacuna::options ALIAS lacuna_options)
-target_compile_options(lacuna_options INTERFACE -Wall -Wextra -Werror -Wshadow=local -Wnon-virtual-dtor
-                       -Woverloaded-virtual -Wno-unknown-pragmas -Wno-missing-field-initializers)
+target_compile_options(lacuna_options INTERFACE -Wall -Wextra -Werror $<$<CXX_COMPILER_ID:GNU>:-Wshadow=local>
+                       -Wnon-virtual-dtor -Woverloaded-virtual -Wno-unknown-pragmas -Wno-missing-field-initializers)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12 reports these falsely where std::string is concatenated (GCC bugs 105329, 105651).
   target_compile_options(lacuna_options INTERFACE -Wno-restrict -Wno-stringop-overflow -Wno-array-bounds)
@@ -10,7 +10,7 @@ endif()
 
 if(LACUNA_SANITIZE)
   target_compile_options(lacuna_options INTERFACE -fsanitize=${LACUNA_SANITIZE} -fno-omit-frame-pointer
-                         -fno-sanitize=vptr)
+                         -fno-sanitize=vptr -fno-sanitize-recover=undefined)
   target_link_options(lacuna_options INTERFACE -fsanitize=${LACUNA_SANITIZE})
 endif()
 

@@ -16,7 +16,9 @@ void Output::add_to(CLI::App& app) {
 }
 
 void Output::print(const nlohmann::json& document, const std::string& text) const {
-  std::cout << (json ? document.dump(2) : text) << std::endl;
+  // File names need not be UTF-8; JSON must.
+  std::cout << (json ? document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) : text)
+            << std::endl;
 }
 
 namespace {

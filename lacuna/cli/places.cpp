@@ -8,11 +8,12 @@ namespace lacuna::cli {
 namespace fs = std::filesystem;
 
 std::vector<fs::path> recipe_files() {
-  std::vector<fs::path> candidates = {fs::path(LACUNA_SOURCE_DIR) / "recipes"};
+  std::vector<fs::path> candidates;
   std::error_code ignored;
+  if (const char* given = std::getenv("LACUNA_RECIPES")) candidates.emplace_back(given);
   const auto program = fs::read_symlink("/proc/self/exe", ignored);
   candidates.push_back(program.parent_path().parent_path() / "share" / "lacuna" / "recipes");
-  if (const char* given = std::getenv("LACUNA_RECIPES")) candidates.insert(candidates.begin(), given);
+  candidates.push_back(fs::path(LACUNA_SOURCE_DIR) / "recipes");
   std::vector<fs::path> out;
   for (const auto& folder : candidates) {
     if (!fs::is_directory(folder, ignored)) continue;

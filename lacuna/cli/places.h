@@ -5,8 +5,8 @@
 
 namespace lacuna::cli {
 
-/// The recipes that came with the program: LACUNA_RECIPES, the source tree, or the install tree's
-/// share/lacuna/recipes.
+/// The recipes that came with the program: LACUNA_RECIPES, the install tree's share/lacuna/recipes, or
+/// the source tree's.
 std::vector<std::filesystem::path> recipe_files();
 
 }  // namespace lacuna::cli

@@ -21,8 +21,17 @@ template <class... F>
 Overloaded(F...) -> Overloaded<F...>;
 
 [[noreturn]] void bad_value(const Field& field, const Json& value, const std::string& expected) {
-  fail("config key '" + field.key + "'", "got " + value.dump() + ", expected " + expected,
+  const std::string got = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  fail("config key '" + field.key + "'", "got " + got + ", expected " + expected,
        "see `lacuna info` for its meaning");
+}
+
+bool is_utf8(const std::string& text) {
+  try {
+    return !Json(text).dump().empty();
+  } catch (const Json::type_error&) {
+    return false;
+  }
 }
 
 int64_t as_int(const Field& field, const Json& value) {
@@ -60,7 +69,9 @@ std::vector<T> as_list(const Field& field, const Json& value, Read read) {
 
 std::string as_string(const Field& field, const Json& value) {
   if (!value.is_string()) bad_value(field, value, "a string");
-  return value.get<std::string>();
+  auto text = value.get<std::string>();
+  if (!is_utf8(text)) bad_value(field, value, "UTF-8 text");  // TOML, a run's config.toml, holds nothing else
+  return text;
 }
 
 Json toml_to_json(const toml::node& node) {
@@ -101,7 +112,10 @@ std::string toml_value(const Json& value) {
     for (const auto& element : value) parts.push_back(toml_value(element));
     return str("[", join(parts), "]");
   }
-  return value.dump();  // JSON's strings, integers and booleans are TOML's
+  std::string text = value.dump();  // JSON's strings, integers and booleans are TOML's, but for one character
+  for (size_t at = text.find('\x7f'); at != std::string::npos; at = text.find('\x7f', at))
+    text.replace(at, 1, "\\u007f");
+  return text;
 }
 
 void collect_leaves(const Json& node, const std::string& prefix,

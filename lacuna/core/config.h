@@ -17,18 +17,19 @@
 
 namespace lacuna {
 
-using Json = nlohmann::json;
+using Json = nlohmann::json;  ///< what TOML is read into and written from
 
 /// Height and width; written as 224 (both), [64, 128] or "64x128".
 struct Size2 {
   int64_t h = 0, w = 0;
   bool operator==(const Size2&) const = default;
-  int64_t area() const { return h * w; }
+  int64_t area() const { return h * w; }  ///< h * w
 };
 std::ostream& operator<<(std::ostream& out, Size2 size);  ///< "64x128"
 
 /// One key of a config: where its value lives, what it means, what it may be.
 struct Field {
+  /// What a config's fields may be.
   using Value = std::variant<bool*, int64_t*, double*, std::string*, Size2*, std::vector<double>*,
                              std::vector<int64_t>*, std::vector<std::string>*>;
   std::string key;  ///< full dotted key, "encoder.depth"
@@ -37,18 +38,20 @@ struct Field {
   std::vector<std::string> choices_;
   double low = -std::numeric_limits<double>::infinity(), high = std::numeric_limits<double>::infinity();
 
+  /// The words that the value, or each word of a list, may be.
   Field& choices(std::vector<std::string> allowed);
   /// Every number of the value lies in [low, high]; a Size2 on both sides.
   Field& range(double from, double to = std::numeric_limits<double>::infinity());
 
-  Json get() const;
-  void set(const Json& value);    ///< Error when type, choice or range does not fit
+  Json get() const;               ///< a size as [h, w]
+  void set(const Json& value);    ///< Error when type, choice or range does not fit, or text is not UTF-8
   std::string type_name() const;  ///< "int", "float", "size", "list of floats", ...
 };
 
 /// Collects the fields of a struct and of the structs inside it.
 class Fields {
  public:
+  /// A field called `key` with its meaning in one line; what it returns takes choices and ranges.
   template <class T>
   Field& operator()(const std::string& key, T& value, const std::string& help) {
     fields_.push_back(Field{prefix_ + key, &value, help, {}});
@@ -62,7 +65,7 @@ class Fields {
     part.fields(*this);
     prefix_ = outer;
   }
-  std::vector<Field>& all() { return fields_; }
+  std::vector<Field>& all() { return fields_; }  ///< in the order in which they were named
 
  private:
   std::string prefix_;
@@ -72,7 +75,7 @@ class Fields {
 /// A set of config structs read and written as one document. The structs must outlive it and not move.
 class ConfigTable {
  public:
-  /// `origin` names the document in errors ("recipes/mae/x.toml").
+  /// The fields of `part` under `key.`; an empty key adds them at the top.
   template <class Part>
   void add(const std::string& key, Part& part) {
     Fields fields;
@@ -87,6 +90,7 @@ class ConfigTable {
   void set_text(const std::string& key, const std::string& text, const std::string& origin);
   /// "key=value"
   void set_assignment(const std::string& assignment, const std::string& origin);
+  /// Error naming `origin` and the nearest key when there is none of that name.
   void set(const std::string& key, const Json& value, const std::string& origin);
   /// Every key of a nested document; an unknown one is an Error naming the nearest right one.
   void merge(const Json& document, const std::string& origin);
@@ -95,9 +99,10 @@ class ConfigTable {
 
   /// True when the user, a recipe or a run's config gave the key.
   bool is_set(const std::string& key) const { return set_.count(key) != 0; }
-  bool has(const std::string& key) const;
-  Json get(const std::string& key) const;
-  const std::vector<Field>& fields() const { return fields_; }
+  bool has(const std::string& key) const;                       ///< whether there is such a key
+  Json get(const std::string& key) const;                       ///< Error when there is no such key
+  const std::vector<Field>& fields() const { return fields_; }  ///< in the order of add()
+  /// The value before anything was set; of a key of fields().
   Json default_of(const std::string& key) const { return defaults_.at(key); }
 
   Json to_json() const;         ///< nested
@@ -113,7 +118,7 @@ class ConfigTable {
 
 /// Parses TOML text or a TOML file into JSON; Error with line and column.
 Json parse_toml(const std::string& text, const std::string& origin);
-Json read_toml(const std::string& path);
+Json read_toml(const std::string& path);  ///< also an Error when the file can't be read
 /// The dotted keys of the leaves of a nested document, with their values; arrays are leaves.
 std::vector<std::pair<std::string, Json>> leaves(const Json& document);
 

@@ -20,8 +20,9 @@ std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, std::array<uint3
 /// A scalar generator for one (seed, name, sample, step): augmentations, shuffles, synthetic pictures.
 class Stream {
  public:
+  /// Equal arguments give equal numbers; streams of different names, samples or steps are independent.
   Stream(uint64_t seed, std::string_view name, uint64_t sample = 0, uint32_t step = 0);
-  uint32_t bits();
+  uint32_t bits();                              ///< 32 random bits
   double uniform();                             ///< [0, 1), 53 bits
   double uniform(double low, double high);      ///< [low, high)
   int64_t below(int64_t n);                     ///< 0 .. n-1, unbiased; n > 0
@@ -67,6 +68,7 @@ class SeededDraws final : public Draws {
 /// Draws of a golden case: answered by name from recorded tensors, never drawn.
 class RecordedDraws final : public Draws {
  public:
+  /// Asked for a name that is not there, or in another shape, it gives an Error.
   explicit RecordedDraws(std::map<std::string, at::Tensor> recorded);
   at::Tensor uniform(std::string_view name, at::IntArrayRef shape) override;
   at::Tensor normal(std::string_view name, at::IntArrayRef shape) override;

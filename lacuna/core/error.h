@@ -13,9 +13,9 @@ namespace lacuna {
 class Error : public std::runtime_error {
  public:
   Error(std::string what, std::string why, std::string remedy);
-  const std::string& subject() const { return subject_; }
-  const std::string& why() const { return why_; }
-  const std::string& remedy() const { return remedy_; }
+  const std::string& subject() const { return subject_; }  ///< what is wrong: a file, a key
+  const std::string& why() const { return why_; }          ///< what is wrong with it
+  const std::string& remedy() const { return remedy_; }    ///< what to do
 
  private:
   std::string subject_, why_, remedy_;
@@ -44,6 +44,7 @@ class Interrupted : public std::runtime_error {
 /// Joins its arguments with operator<<: `str("got ", n, " images")`. An object, not a function, so that
 /// argument-dependent lookup never finds c10::str beside it.
 struct Str {
+  /// All arguments as one text.
   template <class... Args>
   std::string operator()(const Args&... args) const {
     std::ostringstream out;
@@ -51,7 +52,7 @@ struct Str {
     return out.str();
   }
 };
-inline constexpr Str str;
+inline constexpr Str str;  ///< the one Str
 
 /// "a, b, c"
 std::string join(const std::vector<std::string>& parts, std::string_view separator = ", ");

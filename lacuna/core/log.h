@@ -11,7 +11,7 @@ std::ostream& human();
 /// After this call human text always goes to stderr.
 void reserve_stdout();
 
-void info(const std::string& line);
+void info(const std::string& line);  ///< one line on human(), safe from any thread
 void warn(const std::string& line);  ///< prefixed with "warning: "
 
 /// A line that is redrawn in place on a terminal; elsewhere printed at most once every few seconds.

@@ -13,11 +13,13 @@ namespace lacuna {
 template <class T>
 class Registry {
  public:
+  /// The one registry of this kind; filled before main() by Register.
   static Registry& instance() {
     static Registry registry;
     return registry;
   }
 
+  /// A second entry of one name is a bug and aborts.
   void add(std::string name, T entry) {
     const bool added = entries_.emplace(name, std::move(entry)).second;
     LACUNA_ASSERT(added && "two entries of one name");
@@ -29,11 +31,13 @@ class Registry {
     fail(str(T::noun(), " '", name, "'"), "unknown", suggest(name, names()));
   }
 
+  /// Null when there is none.
   const T* find(const std::string& name) const {
     const auto found = entries_.find(name);
     return found == entries_.end() ? nullptr : &found->second;
   }
 
+  /// In alphabetical order.
   std::vector<std::string> names() const {
     std::vector<std::string> out;
     for (const auto& [name, entry] : entries_) out.push_back(name);

@@ -15,6 +15,7 @@ struct Batch {
   std::vector<int64_t>
       sample;  ///< running number of each sample in the whole run, over all processes: names its draws
   std::vector<std::string> key;  ///< the records' names, for errors and replays
+  /// B
   int64_t size() const { return static_cast<int64_t>(sample.size()); }
 };
 

@@ -15,7 +15,7 @@
 
 namespace lacuna::data {
 
-inline constexpr int64_t kNoLabel = -1;
+inline constexpr int64_t kNoLabel = -1;  ///< the label of a record that has none
 
 /// One record: an encoded picture (a view that lives as long as its Dataset) or pixels already decoded.
 struct Record {
@@ -24,16 +24,19 @@ struct Record {
   std::variant<io::Bytes, std::string, io::Image> content;  ///< mapped bytes, own bytes, or pixels
 };
 
+/// The record's picture, decoded as a whole (io::decode_image). Error when it is broken or above the limits.
+io::Image decode_record(const Record& record, const io::ImageLimits& limits = {});
+
 /// An open data set. All const members may be called from several threads at once.
 class Dataset {
  public:
   virtual ~Dataset() = default;
-  virtual int64_t size() const = 0;
+  virtual int64_t size() const = 0;             ///< number of records
   virtual Record get(int64_t index) const = 0;  ///< 0 <= index < size(); Error when the record can't be read
   virtual int64_t label(int64_t index) const = 0;        ///< without reading the picture; kNoLabel
   virtual std::vector<std::string> classes() const = 0;  ///< names by label; empty without labels
   virtual std::string uri() const = 0;                   ///< as opened, paths absolute
-  bool labelled() const { return !classes().empty(); }
+  bool labelled() const { return !classes().empty(); }   ///< whether records have labels
 };
 
 /// A parsed URI `scheme:path?key=value&key=value` (contracts.md, "Data URIs").

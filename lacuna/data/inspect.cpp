@@ -85,10 +85,7 @@ void sum_pixels(const io::Image& image, Picture& out) {
 }
 
 void read_pixels(const Record& record, int64_t channels, const io::ImageLimits& limits, Picture& out) {
-  io::Image image = std::holds_alternative<io::Image>(record.content)
-                        ? std::get<io::Image>(record.content)
-                        : io::decode_image(bytes_of(record), record.key, limits);
-  image = to_channels(std::move(image), channels, record.key);
+  const io::Image image = to_channels(decode_record(record, limits), channels, record.key);
   if (image.pixels.scalar_type() == at::kByte)
     sum_pixels<uint8_t>(image, out);
   else

@@ -12,6 +12,7 @@
 
 namespace lacuna::data {
 
+/// Figures of the records that were read. Sizes in pixels.
 struct DataReport {
   std::string uri;
   int64_t count = 0, read = 0;  ///< records, and those of them that were decoded
@@ -25,8 +26,9 @@ struct DataReport {
   std::vector<int64_t> class_count;
   std::vector<std::string> broken;  ///< "key: why"; the first hundred
   int64_t broken_count = 0;
-  nlohmann::json to_json() const;
-  std::string to_text() const;
+  nlohmann::json to_json() const;  ///< every figure by its member's name
+  std::string to_text() const;     ///< lines for a person
+  /// The measured mean and deviation as the transform wants them.
   Normalization normalization() const { return {mean, std}; }
 };
 

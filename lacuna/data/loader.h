@@ -14,6 +14,7 @@
 
 namespace lacuna::data {
 
+/// What a loader gives, and with how many hands.
 struct LoaderConfig {
   int64_t batch_size = 64;  ///< of this process
   int64_t workers = 2;      ///< threads that decode; 0 decodes in the calling thread
@@ -35,6 +36,7 @@ struct LoaderPosition {
 /// whole; in evaluation (drop_last = false) it is left out.
 class Loader {
  public:
+  /// Error when the set holds fewer records than one batch of all processes (with drop_last), or none.
   Loader(std::shared_ptr<const Dataset> dataset, ImageTransform transform, LoaderConfig config);
   ~Loader();
   Loader(const Loader&) = delete;
@@ -42,7 +44,7 @@ class Loader {
 
   int64_t batches_per_epoch() const;   ///< the same in every process
   void seek(LoaderPosition position);  ///< restarts the workers there
-  LoaderPosition position() const;
+  LoaderPosition position() const;     ///< of the next batch
   /// The next batch; rolls over into the next epoch. Rethrows a worker's Error.
   Batch next();
   /// The next batch of this epoch; nullopt at its end (then the next epoch begins).

@@ -26,6 +26,7 @@ struct CenterCrop {
   Size2 resized;  ///< size of the whole picture after the resize
   io::Rect crop;  ///< within the resized picture
 };
+/// Of a picture of size `image`, for an input of `size`.
 CenterCrop resize_center_crop(Size2 image, Size2 size, double crop_share);
 
 /// The channels that count: 1 for grey + alpha, 3 for RGBA, else as stored.
@@ -61,6 +62,8 @@ struct Normalization {
 /// erased; in this order, as timm's create_transform.
 class ImageTransform {
  public:
+  /// `size`, `channels`: of the result. Error when an interpolation or the normalisation's length does not
+  /// fit.
   ImageTransform(AugmentConfig config, Size2 size, int64_t channels, Normalization normalization,
                  io::ImageLimits limits = {});
   /// The same settings for evaluation: no randomness, resize and centre crop.

@@ -10,6 +10,7 @@
 
 namespace lacuna::eval {
 
+/// Sizes of a probe: `dim` features in, `classes` out, and its BatchNorm.
 struct ProbeOptions {
   int64_t dim = 0, classes = 0;
   double bn_eps = 1e-6, bn_momentum = 0.1;

@@ -81,6 +81,7 @@ struct Request {
   io::fs::path folder = {};  ///< where a protocol that trains keeps its run; empty: none is known
 };
 
+/// A protocol, registered in its own file.
 struct Protocol {
   static const char* noun() { return "evaluation protocol"; }
   std::string summary;
@@ -95,8 +96,8 @@ data::Loader make_loader(const Model& model, std::shared_ptr<data::Dataset> data
 
 /// Opens data (empty: what the weights were trained on) and test (the set's own test split, or else a fifth
 /// held out by seed; Result.test says which), runs the protocol and, when the weights were given as a run's
-/// folder, writes RUN/evals/<protocol>.json. `settings`: keys `eval.*`, and those of load_model or of the
-/// network that the protocol trains, whose run is kept in `out` (RUN/evals/<protocol> by default). Error:
+/// folder, writes RUN/evals/PROTOCOL.json. `settings`: keys `eval.*`, and those of load_model or of the
+/// network that the protocol trains, whose run is kept in `out` (RUN/evals/PROTOCOL by default). Error:
 /// unknown protocol, data without labels, classes that differ between the two, a test set that is the data
 /// itself.
 Result evaluate(const std::string& protocol, const std::string& run_or_weights, const std::string& data_uri,

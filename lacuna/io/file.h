@@ -12,15 +12,15 @@
 namespace lacuna::io {
 
 namespace fs = std::filesystem;
-using Bytes = std::span<const std::byte>;
+using Bytes = std::span<const std::byte>;  ///< a view; whoever gives it says how long it lives
 
 /// A whole file mapped read-only. Shares ownership: views into bytes() live as long as one copy of it does.
 /// Error when the path is missing, a directory, or can't be read.
 class MappedFile {
  public:
   explicit MappedFile(const fs::path& path);
-  Bytes bytes() const;
-  const fs::path& path() const;
+  Bytes bytes() const;           ///< the whole file
+  const fs::path& path() const;  ///< as it was opened
 
  private:
   struct Map;
@@ -61,8 +61,8 @@ class FolderLock {
 std::string gunzip(Bytes compressed, const std::string& name, size_t limit = size_t{1} << 34);
 /// The same into a temporary file that is gone when the last copy of the mapping is.
 MappedFile map_inflated(Bytes compressed, const std::string& name, size_t limit = size_t{1} << 38);
-bool is_gzip(Bytes bytes);
+bool is_gzip(Bytes bytes);  ///< by its first two bytes
 
-std::string base64(std::string_view bytes);
+std::string base64(std::string_view bytes);  ///< RFC 4648, padded
 
 }  // namespace lacuna::io

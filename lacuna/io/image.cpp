@@ -31,7 +31,8 @@ void check_limits(const ImageInfo& info, const std::string& name, const ImageLim
     fail(name,
          str("its header says ", info.height, "x", info.width, " pixels, the limit is ", limits.max_pixels),
          "raise the limit if the picture is meant to be so large, else remove it");
-  if (__builtin_mul_overflow(pixels, info.channels * sample_bytes, &bytes) || bytes > limits.max_bytes)
+  if (__builtin_mul_overflow(info.channels, sample_bytes, &bytes) ||
+      __builtin_mul_overflow(bytes, pixels, &bytes) || bytes > limits.max_bytes)
     fail(name,
          str("its ", info.channels, " channels would take more than the limit of ", limits.max_bytes,
              " bytes"),

@@ -16,16 +16,17 @@ namespace lacuna::io {
 struct Image {
   at::Tensor pixels;  ///< [H, W, C], contiguous
   float peak = 255;
-  int64_t height() const { return pixels.size(0); }
-  int64_t width() const { return pixels.size(1); }
-  int64_t channels() const { return pixels.size(2); }
+  int64_t height() const { return pixels.size(0); }    ///< H
+  int64_t width() const { return pixels.size(1); }     ///< W
+  int64_t channels() const { return pixels.size(2); }  ///< C
 };
 
+/// What a picture's header says.
 struct ImageInfo {
   std::string format;  ///< "jpeg", "png", "tiff", "npy"
   int64_t height = 0, width = 0, channels = 0;
-  int bits = 8;
-  int64_t pixels() const { return height * width; }
+  int bits = 8;                                      ///< of a sample: 8, 16 or 32 (float)
+  int64_t pixels() const { return height * width; }  ///< not checked against overflow: see ImageLimits
 };
 
 /// Against image bombs: a picture whose header says more than this is refused before anything is allocated.
@@ -45,9 +46,9 @@ ImageInfo probe_image(Bytes bytes, const std::string& name);
 
 /// Decodes the whole picture. JPEG: grey stays 1 channel, colour 3, CMYK is converted to RGB. PNG: palettes
 /// are expanded, alpha kept (2 or 4 channels), 1/2/4 bits widened to 8. TIFF: 8/16 bit and float, any number
-/// of bands, chunky or planar, strips or tiles. npy: uint8, uint16, float32, [H,W], [H,W,C] or [C,H,W] (C
-/// first when the first dimension is the smallest). EXIF orientation is not applied, as in torchvision's
-/// default loader. Error on truncated or broken data: a picture is whole or an error.
+/// of bands, grey or RGB, chunky or planar, strips or tiles. npy: uint8, uint16, float32, [H,W], [H,W,C] or
+/// [C,H,W] (C first when the first dimension is the smallest). EXIF orientation is not applied, as in
+/// torchvision's default loader. Error on truncated or broken data: a picture is whole or an error.
 Image decode_image(Bytes bytes, const std::string& name, const ImageLimits& limits = {});
 
 /// Decodes what `crop` needs. A JPEG that is at least twice as large as `target` needs is decoded at 1/2, 1/4

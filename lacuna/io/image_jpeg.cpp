@@ -40,6 +40,17 @@ void on_message(j_common_ptr info, int level) {
   if (level < 0 && !is_harmless(info->err->msg_code)) on_error(info);
 }
 
+/// Every scan of a progressive file is a pass over the whole picture, and costs a few bytes: a small file
+/// could ask for hours. Encoders write about ten.
+constexpr int kMaxScans = 100;
+
+void on_progress(j_common_ptr info) {
+  if (reinterpret_cast<j_decompress_ptr>(info)->input_scan_number <= kMaxScans) return;
+  auto* manager = reinterpret_cast<ErrorManager*>(info->err);
+  std::snprintf(manager->message.data(), manager->message.size(), "more than %d scans", kMaxScans);
+  std::longjmp(manager->leave, 1);
+}
+
 void prepare(ErrorManager& errors) {
   jpeg_std_error(&errors.base);
   errors.base.error_exit = on_error;
@@ -62,6 +73,7 @@ class JpegReader {
     jpeg_.err = &errors_.base;
     guarded([this] {
       jpeg_create_decompress(&jpeg_);
+      jpeg_.progress = &progress_;
       jpeg_mem_src(&jpeg_, reinterpret_cast<const unsigned char*>(bytes_.data()), bytes_.size());
       jpeg_read_header(&jpeg_, TRUE);
     });
@@ -145,6 +157,7 @@ class JpegReader {
   Bytes bytes_;
   std::string name_;
   ErrorManager errors_;
+  jpeg_progress_mgr progress_{on_progress, 0, 0, 0, 0};
   Decompressor jpeg_;
 };
 

@@ -78,8 +78,9 @@ class TiffReader {
   ImageInfo info() {
     if (photometric() == PHOTOMETRIC_YCBCR && tag16(TIFFTAG_COMPRESSION) == COMPRESSION_JPEG)
       TIFFSetField(tiff_.get(), TIFFTAG_JPEGCOLORMODE, JPEGCOLORMODE_RGB);
-    else if (photometric() == PHOTOMETRIC_PALETTE || photometric() == PHOTOMETRIC_YCBCR)
-      fail(name_, "a TIFF of palette or YCbCr colours", "convert it to RGB");
+    else if (photometric() > PHOTOMETRIC_RGB)
+      fail(name_, "a TIFF whose colours are neither grey levels nor RGB (palette, CMYK, YCbCr, Lab)",
+           "convert it to RGB");
     uint32_t height = 0, width = 0;
     TIFFGetField(tiff_.get(), TIFFTAG_IMAGELENGTH, &height);
     TIFFGetField(tiff_.get(), TIFFTAG_IMAGEWIDTH, &width);

@@ -20,6 +20,7 @@ using OrderedJson = nlohmann::ordered_json;
 constexpr size_t kLengthBytes = 8;
 constexpr size_t kMaxHeader = 100'000'000;  // the reference implementation's limit
 constexpr size_t kMaxDimensions = 64;       // what ATen's own kernels can hold
+constexpr int kMaxNesting = 3;              // {tensor: {"shape": [size]}}; more would only exhaust the stack
 constexpr const char* kMetadataKey = "__metadata__";
 
 struct DType {
@@ -67,7 +68,8 @@ struct Reader {
   /// The header's object. JSON itself would silently keep the last of two equal names.
   Json parse(std::string_view text) const {
     std::vector<std::set<std::string>> keys;
-    const auto refuse_duplicates = [&](int, Json::parse_event_t event, Json& parsed) {
+    const auto refuse_duplicates = [&](int depth, Json::parse_event_t event, Json& parsed) {
+      if (depth > kMaxNesting) broken("the header is nested too deeply");
       if (event == Json::parse_event_t::object_start) keys.emplace_back();
       if (event == Json::parse_event_t::object_end) keys.pop_back();
       if (event == Json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second)

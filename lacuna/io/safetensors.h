@@ -13,8 +13,8 @@
 
 namespace lacuna::io {
 
-using Tensors = std::map<std::string, at::Tensor>;
-using Metadata = std::map<std::string, std::string>;
+using Tensors = std::map<std::string, at::Tensor>;    ///< by name
+using Metadata = std::map<std::string, std::string>;  ///< the header's __metadata__
 
 /// One tensor of a file, read from the header alone.
 struct TensorInfo {
@@ -30,12 +30,12 @@ struct TensorInfo {
 class SafetensorsFile {
  public:
   explicit SafetensorsFile(const fs::path& path);
-  const std::vector<TensorInfo>& infos() const { return infos_; }
-  const Metadata& metadata() const { return metadata_; }
-  bool has(const std::string& name) const;
-  /// A copy (own memory), on the CPU.
+  const std::vector<TensorInfo>& infos() const { return infos_; }  ///< by name
+  const Metadata& metadata() const { return metadata_; }           ///< empty when the file has none
+  bool has(const std::string& name) const;                         ///< whether there is such a tensor
+  /// A copy (own memory), on the CPU. Error with the nearest name when there is none of that name.
   at::Tensor tensor(const std::string& name) const;
-  Tensors tensors() const;
+  Tensors tensors() const;  ///< copies of all
 
  private:
   MappedFile file_;
@@ -44,7 +44,7 @@ class SafetensorsFile {
   Metadata metadata_;
 };
 
-Tensors load_safetensors(const fs::path& path);
+Tensors load_safetensors(const fs::path& path);  ///< every tensor of a file
 
 /// Crash-safe (write_atomically). Tensors may be on any device and of any stride; equal inputs give equal
 /// bytes.

@@ -20,9 +20,9 @@ struct TarMember {
 class TarFile {
  public:
   explicit TarFile(const fs::path& path);
-  const std::vector<TarMember>& members() const { return members_; }
-  Bytes content(const TarMember& member) const;
-  const fs::path& path() const { return path_; }
+  const std::vector<TarMember>& members() const { return members_; }  ///< in the archive's order
+  Bytes content(const TarMember& member) const;                       ///< lives as long as this
+  const fs::path& path() const { return path_; }                      ///< as it was opened
 
  private:
   fs::path path_;

@@ -11,6 +11,7 @@ namespace lacuna::io {
 /// Appends to a new `events.out.tfevents.<time>.<host>.<pid>` in a folder. Not thread-safe.
 class EventWriter {
  public:
+  /// Error when the folder can't be written to.
   explicit EventWriter(const fs::path& folder);
   void scalar(const std::string& tag, double value, int64_t step);
   void image(const std::string& tag, const std::string& png, int64_t height, int64_t width, int64_t step);

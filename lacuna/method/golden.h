@@ -30,6 +30,7 @@ struct GoldenKind {
   std::function<io::Tensors(const GoldenCase&)> run;
 };
 
+/// One output compared: the largest differences, absolute and relative to the wanted value.
 struct OutputCheck {
   std::string name;
   double max_abs = 0, max_rel = 0;
@@ -37,6 +38,7 @@ struct OutputCheck {
   std::string problem;  ///< "not produced", "shape [2, 3] for [3, 2]", "" when compared
 };
 
+/// One case: passes when every output does.
 struct CaseResult {
   std::string name;  ///< method/case folder
   bool pass = false;

@@ -26,6 +26,7 @@ struct MAELossConfig {
   void fields(Fields& f);
 };
 
+/// Keys `encoder.*`, `decoder.*`, `mask.*`, `loss.*`.
 struct MAEConfig : MethodConfig {
   nn::ViTConfig encoder;
   MAEDecoderConfig decoder;

@@ -22,7 +22,7 @@ using torch::Tensor;
 /// What one forward pass of training returns.
 struct Loss {
   Tensor total;                         ///< scalar, differentiable
-  std::map<std::string, Tensor> parts;  ///< scalars that total is made of, logged as loss.<part>
+  std::map<std::string, Tensor> parts;  ///< scalars that total is made of, logged as `loss.NAME`
   std::map<std::string, double> stats;  ///< further numbers worth logging
 };
 
@@ -54,15 +54,18 @@ struct InputSpec {
   Size2 size;
 };
 
+/// A paper: parameters under the official names, and what the loop, evaluation and pictures ask of them.
 class Method : public torch::nn::Module {
  public:
+  /// The training loss of one batch; everything random comes from `draws`.
   virtual Loss forward(const Batch& batch, Draws& draws) = 0;
   /// Teachers, queues and curricula move here, once for each optimiser step.
   virtual void after_step(const Progress& /*progress*/) {}
   /// [B, D] float32, of the whole picture: never masked, no randomness, no gradient.
   virtual Tensor features(const Batch& batch, const FeatureOptions& options) = 0;
+  /// What was hidden and what is predicted, without gradient.
   virtual Preview preview(const Batch& batch, Draws& draws) = 0;
-  virtual InputSpec input() const = 0;
+  virtual InputSpec input() const = 0;  ///< of batch.image
   /// Whether weight decay applies; the default is that of MAE and most followers: not to 1-D tensors and
   /// biases.
   virtual bool decays(const std::string& name, const Tensor& parameter) const;

@@ -69,6 +69,7 @@ class LayerScale : public torch::nn::Module {
   Tensor gamma;
 };
 
+/// Sizes of a Block.
 struct BlockConfig {
   int64_t dim = 768, num_heads = 12;
   double mlp_ratio = 4.0;

@@ -11,6 +11,7 @@
 
 namespace lacuna::train {
 
+/// Everything that a run needs to go on as if it had not stopped.
 struct Checkpoint {
   int64_t step = 0;
   data::LoaderPosition position;
@@ -34,6 +35,7 @@ std::optional<Checkpoint> newest_checkpoint(const io::fs::path& run);
 void prune_checkpoints(const io::fs::path& run, int64_t keep);
 /// RUN/checkpoints/best: a relative symbolic link, replaced atomically. Prunable once another is best.
 void mark_best(const io::fs::path& run, int64_t step);
+/// What checkpoints/best points to; nullopt when it is not there.
 std::optional<io::fs::path> best_checkpoint(const io::fs::path& run);
 
 /// Weights of a run folder (the best when there is one and `prefer_best`, else the newest that is whole), a

@@ -58,6 +58,7 @@ struct Health {
 
 enum class State { kStarting, kLearning, kStuck, kCollapsed };
 
+/// A state and the words for it.
 struct Verdict {
   State state = State::kStarting;
   int64_t since = 0;  ///< step of the first check with this state

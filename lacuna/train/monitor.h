@@ -12,6 +12,7 @@
 
 namespace lacuna::train {
 
+/// Health checks and previews of one run, always on the same pictures.
 class Monitor {
  public:
   /// Reads its pictures once: `health.samples` records of `training` (or of health.probe) as the bank, half

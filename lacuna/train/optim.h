@@ -25,6 +25,7 @@ std::vector<ParamGroup> parameter_groups(const Method& method, double weight_dec
 /// The learning rate of a group, given its lr_scale.
 using Rate = std::function<double(double lr_scale)>;
 
+/// An update rule over groups of parameters.
 class Optimizer {
  public:
   Optimizer(const Optimizer&) = delete;
@@ -34,8 +35,8 @@ class Optimizer {
   virtual void step(const Rate& rate) = 0;
   /// Every group at lr * lr_scale.
   void step(double lr);
-  void zero_grad();
-  const std::vector<ParamGroup>& groups() const { return groups_; }
+  void zero_grad();                                                  ///< drops the parameters' gradients
+  const std::vector<ParamGroup>& groups() const { return groups_; }  ///< as given
   /// State by "<kind>.<parameter name>"; shares memory.
   virtual io::Tensors state() const = 0;
   /// Error naming `origin` when a tensor is missing, unexpected or misshapen.

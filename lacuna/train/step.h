@@ -26,6 +26,7 @@ class Autocast {
   torch::DeviceType device_;
 };
 
+/// What a step found, applied or not.
 struct StepResult {
   double loss = 0, grad_norm = 0;
   std::map<std::string, double> parts, stats;  ///< means over the micro-batches

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "lacuna/core/error.h"
+#include "tests/io/bytes.h"
 
 namespace lacuna {
 namespace {
@@ -67,6 +68,16 @@ TEST_F(Config, TomlRoundTripKeepsEveryValue) {
   EXPECT_EQ(copy.encoder.img_size, (Size2{64, 128}));
 }
 
+// Only UTF-8 can be written to config.toml and read again.
+TEST_F(Config, OddTextIsKeptOrRefused) {
+  const std::string odd = "tab\t, newline\n, delete\x7f\x7f, quote\", backslash\\, \xc3\xa9";
+  table.set("part.words", Json::array({odd}), "test");
+  EXPECT_EQ(parse_toml(table.to_toml(), "x")["part"]["words"][0], odd);
+  EXPECT_THAT(error_of("part.words", "caf\xe9"), ::testing::HasSubstr("expected UTF-8 text"));
+  EXPECT_THAT(error_of("part.depth", "\xff"), ::testing::HasSubstr("expected a whole number"));
+  EXPECT_EQ(outer.words, (std::vector<std::string>{odd}));
+}
+
 TEST_F(Config, SizesAreReadInThreeForms) {
   for (const auto& [text, size] : std::vector<std::pair<std::string, Size2>>{
            {"96", {96, 96}}, {"[64, 128]", {64, 128}}, {"\"32x48\"", {32, 48}}, {"16x8", {16, 8}}}) {
@@ -115,6 +126,20 @@ TEST(Toml, BrokenTextNamesLineAndColumn) {
   } catch (const Error& error) {
     EXPECT_THAT(error.what(), ::testing::HasSubstr("x.toml: not valid TOML at line 2"));
   }
+}
+
+TEST_F(Config, MutatedTextGivesAResultOrAnError) {
+  const std::string good =
+      "title = \"a\"\n[part]\nflag = true\nratio = 0.5\nscale = [1e-3, inf]\nwords = ['x', \"\\u00e9\"]\n"
+      "encoder = { img_size = [64, 128], pool = \"avg\" }\nwhen = 1979-05-27T07:32:00Z\n";
+  io::survive_mutations(good, 3000, [&](const std::string& text) {
+    for (const auto& [key, value] : leaves(parse_toml(text, "x")))
+      if (table.has(key)) table.set(key, value, "x");
+  });
+  for (const auto& field : table.fields())
+    io::survive_mutations("[[1, 2.5], \"64x96\", true]", 300,
+                          [&](const std::string& text) { table.set_text(field.key, text, "x"); });
+  EXPECT_EQ(parse_toml(table.to_toml(), "config.toml"), table.to_json());
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 
 #include "lacuna/core/error.h"
 #include "lacuna/data/subset.h"
+#include "tests/io/bytes.h"
 #include "tests/support/pictures.h"
 #include "tests/support/shared.h"
 
@@ -45,12 +46,7 @@ std::string error_of(const std::string& uri, const std::string& split = "") {
   return "no error";
 }
 
-at::Tensor decoded(const Record& record) {
-  if (const auto* image = std::get_if<io::Image>(&record.content)) return image->pixels;
-  if (const auto* view = std::get_if<io::Bytes>(&record.content))
-    return io::decode_image(*view, record.key).pixels;
-  return io::decode_image(std::as_bytes(std::span(std::get<std::string>(record.content))), record.key).pixels;
-}
+at::Tensor decoded(const Record& record) { return decode_record(record).pixels; }
 
 /// Writes `path`.gz.
 void write_gzip(const std::filesystem::path& path, const std::string& content) {
@@ -221,6 +217,26 @@ TEST(WebDataset, SharedCifar10) {
 
 // --- cifar10 ---------------------------------------------------------------------------------------------
 
+/// Reads every record of a set whose one file `name` is mutated again and again.
+void survive_mutated_file(const TemporaryFolder& folder, const std::string& name, const std::string& good,
+                          int rounds) {
+  io::survive_mutations(good, rounds, [&](const std::string& bytes) {
+    std::filesystem::remove(folder / name);  // rewriting a file in place makes ext4 flush it every time
+    write_file(folder / name, bytes);
+    const auto set = open_dataset(folder.path().string());
+    for (int64_t i = 0; i < set->size(); ++i) {
+      const Record record = set->get(i);
+      EXPECT_LT(static_cast<size_t>(record.label + 1), set->classes().size() + 1) << record.key;
+    }
+  });
+}
+
+TEST(Cifar10, MutatedFilesGiveRecordsOrAnError) {
+  const TemporaryFolder folder;
+  write_file(folder / "batches.meta.txt", "airplane\n");
+  survive_mutated_file(folder, "test_batch.bin", std::string(4 * 3073, '\3'), 1000);
+}
+
 TEST(Cifar10, PlanesBecomePixels) {
   const TemporaryFolder folder;
   std::string record(3073, '\0');
@@ -279,6 +295,16 @@ TEST(Idx, HeadersAreCheckedAgainstBytes) {
   EXPECT_THAT(error(idx_header({2, 2}) + "abcdabcdabcd"), HasSubstr("is no IDX file of bytes with 3"));
   write_file(folder / "train-labels-idx1-ubyte", idx_header({3}) + "abc");
   EXPECT_THAT(error(idx_header({2, 1, 1}) + "ab"), HasSubstr("holds 3 labels for 2 images"));
+}
+
+TEST(Idx, MutatedFilesGiveRecordsOrAnError) {
+  const TemporaryFolder folder;
+  const std::string images = idx_header({3, 2, 2}) + "abcdefghijkl", labels = idx_header({3}) + "\3\1\2";
+  write_file(folder / "train-labels-idx1-ubyte", labels);
+  survive_mutated_file(folder, "train-images-idx3-ubyte", images, 2000);
+  survive_mutated_file(folder, "train-images-idx3-ubyte", io::gzip(images), 2000);
+  write_file(folder / "train-images-idx3-ubyte", images);
+  survive_mutated_file(folder, "train-labels-idx1-ubyte", labels, 2000);
 }
 
 TEST(Idx, SharedFashionMnist) {

@@ -104,6 +104,7 @@ TEST_F(Safetensors, HostileHeadersAreNamed) {
       {file_of("{" + a + "," + entry("b", "U8", "[2]", "[6,8]") + "}", f8), "hole of 2 bytes"},
       {file_of("{" + a + "}", f8), "belong to no tensor"},
       {file_of("{\"a\":3}", ""), "has no dtype"},
+      {file_of("{" + entry("a", "F32", std::string(1000000, '['), "[0,4]"), f4), "nested too deeply"},
       {file_of("{\"__metadata__\":{\"k\":1}}", ""), "is no string"},
       {file_of("{" + entry("a", "BOOL", "[4]", "[0,4]") + "}", "\x01\x02\x01\x01"), "booleans"},
   };
