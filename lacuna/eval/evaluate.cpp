@@ -4,6 +4,7 @@
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
 #include "lacuna/eval/protocol.h"
+#include "lacuna/train/trainer.h"
 
 namespace lacuna::eval {
 
@@ -80,6 +81,15 @@ EvalConfig take_eval_config(std::vector<std::string>& settings) {
   return config;
 }
 
+std::unique_ptr<train::Processes> join_processes(const std::vector<std::string>& settings) {
+  train::TrainConfig config;
+  ConfigTable table;
+  table.add("train", config);
+  for (const auto& setting : settings)
+    if (setting.starts_with("train.")) table.set_assignment(setting, "--set");
+  return train::join_processes(train::choose_device(config.device), config.timeout_s);
+}
+
 Json Result::to_json() const {
   return {{"protocol", protocol}, {"weights", weights}, {"data", data},
           {"test", test},         {"metrics", metrics}, {"settings", settings}};
@@ -106,12 +116,17 @@ std::shared_ptr<data::Dataset> balanced_subset(std::shared_ptr<data::Dataset> wh
 }
 
 Result evaluate(const std::string& protocol, const std::string& run_or_weights, const std::string& data_uri,
-                const std::string& test_uri, const std::vector<std::string>& settings, bool best) {
-  const auto& run = Registry<Protocol>::instance().get(protocol).run;
+                const std::string& test_uri, const std::vector<std::string>& settings, bool best,
+                train::Processes* processes) {
+  const auto& [summary, run, several_processes] = Registry<Protocol>::instance().get(protocol);
+  if (processes && !several_processes)
+    fail(str("eval ", protocol), str("runs in one process, not in ", processes->world()),
+         "start it without torchrun, or as one task");
   auto model_settings = settings;
   const auto config = take_eval_config(model_settings);
   const auto seed = static_cast<uint64_t>(config.seed);
-  const auto model = load_model(run_or_weights, model_settings, best);
+  auto model = load_model(run_or_weights, model_settings, best);
+  model.processes = processes;
   const auto sides = open_sides(data_uri.empty() ? model.config->data.uri : data_uri, test_uri, seed);
 
   auto result = run(model, balanced_subset(sides.train, config.max_train, seed),
@@ -122,7 +137,8 @@ Result evaluate(const std::string& protocol, const std::string& run_or_weights, 
   result.test = sides.test_name;
   result.settings["pool"] = config.pool;
   result.settings["seed"] = config.seed;
-  if (io::fs::is_directory(io::fs::path(run_or_weights) / "checkpoints")) {
+  const bool writes = !processes || processes->first();
+  if (writes && io::fs::is_directory(io::fs::path(run_or_weights) / "checkpoints")) {
     const auto folder = io::fs::path(run_or_weights) / "evals";
     io::make_folder(folder);
     io::write_atomically(folder / (protocol + ".json"), result.to_json().dump(2) + "\n");

@@ -45,7 +45,9 @@ Result run(const Model& model, std::shared_ptr<data::Dataset> train, std::shared
 
 const Register<Protocol> registered{
     "knn",
-    {.summary = "weighted k nearest neighbours on frozen features (DINO's); nothing is trained", .run = run}};
+    {.summary = "weighted k nearest neighbours on frozen features (DINO's); nothing is trained",
+     .run = run,
+     .several_processes = true}};
 
 }  // namespace
 }  // namespace lacuna::eval

@@ -234,7 +234,8 @@ Result run(const Model& model, std::shared_ptr<data::Dataset> train, std::shared
 const Register<Protocol> registered{"linear",
                                     {.summary = "batch norm and a linear classifier on frozen features "
                                                 "(MAE's recipe: LARS, cosine, a sweep of rates)",
-                                     .run = run}};
+                                     .run = run,
+                                     .several_processes = true}};
 
 }  // namespace
 }  // namespace lacuna::eval

@@ -10,6 +10,7 @@
 #include "lacuna/data/dataset.h"
 #include "lacuna/train/checkpoint.h"
 #include "lacuna/train/config.h"
+#include "lacuna/train/processes.h"
 
 namespace lacuna::eval {
 
@@ -17,8 +18,9 @@ namespace lacuna::eval {
 struct Model {
   std::unique_ptr<train::RunConfig> config;
   std::shared_ptr<Method> method;
-  data::Normalization normalization;  ///< what the weights were trained with
-  std::string origin;                 ///< the weights' path
+  data::Normalization normalization;      ///< what the weights were trained with
+  std::string origin;                     ///< the weights' path
+  train::Processes* processes = nullptr;  ///< those that extract features together; null: one
 };
 /// `best`: a run folder's best checkpoint by probe instead of its newest. `settings`: "encoder.num_heads=3"
 /// for files that do not carry their config (their sizes are read off the tensors). Error when the weights do
@@ -44,14 +46,19 @@ struct EvalConfig {
 /// Takes the eval.* assignments out of `settings`; what is left is the model's.
 EvalConfig take_eval_config(std::vector<std::string>& settings);
 
+/// The other processes of an evaluation, null when there are none; train.device and train.timeout_s as in
+/// `settings`. Call before load_model, which places the model on this process's device.
+std::unique_ptr<train::Processes> join_processes(const std::vector<std::string>& settings);
+
 /// Features of a data set, read once, in order.
 struct Features {
   Tensor features;  ///< [N, D] float32
   Tensor labels;    ///< [N] int64; data::kNoLabel where a record has none
   int64_t size() const { return features.size(0); }
 };
-/// In evaluation mode and fp32; pictures are resized and centre-cropped to the model's input. Error when
-/// `dataset` gives no picture that can be read.
+/// In evaluation mode and fp32; pictures are resized and centre-cropped to the model's input. Several
+/// processes each take their share of the batches, and all return the whole. Error when `dataset` gives no
+/// picture that can be read.
 Features extract_features(const Model& model, std::shared_ptr<data::Dataset> dataset,
                           const EvalConfig& config);
 /// Those of the records that have a label; Error naming `role` ("--data", "--test") when none has.
@@ -76,6 +83,8 @@ struct Protocol {
   std::function<Result(const Model& model, std::shared_ptr<data::Dataset> train,
                        std::shared_ptr<data::Dataset> test, const EvalConfig& config)>
       run;
+  /// Several processes may run it: it shares out its features and does the rest alike in each.
+  bool several_processes = false;
 };
 
 /// At most `limit` records (0: all), as evenly over the classes as they allow, chosen by seed; original
@@ -87,8 +96,9 @@ std::shared_ptr<data::Dataset> balanced_subset(std::shared_ptr<data::Dataset> wh
 /// held out by seed; Result.test says which), runs the protocol and, when the weights were given as a run's
 /// folder, writes RUN/evals/<protocol>.json. `settings`: keys `eval.*`, and those of load_model. Error:
 /// unknown protocol, data without labels, classes that differ between the two, a test set that is the data
-/// itself.
+/// itself, several `processes` for a protocol that knows only one. Of several the first writes.
 Result evaluate(const std::string& protocol, const std::string& run_or_weights, const std::string& data_uri,
-                const std::string& test_uri, const std::vector<std::string>& settings, bool best);
+                const std::string& test_uri, const std::vector<std::string>& settings, bool best,
+                train::Processes* processes = nullptr);
 
 }  // namespace lacuna::eval

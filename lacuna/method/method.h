@@ -93,6 +93,9 @@ struct MethodInfo {
   /// Builds the module; initial weights are drawn by parameter name.
   std::function<std::shared_ptr<Method>(const MethodConfig&, Draws& draws)> make;
   double smallest_batch = 1;  ///< below this the loss itself suffers (contrastive losses); 1 for pixel losses
+  /// In some step some trainable parameter gets no gradient. With several processes the loop then searches
+  /// each step's graph for what it uses.
+  bool unused_parameters = false;
 };
 
 /// Makes the children, parameters and buffers of `part` members of `whole` under their own names, so that
