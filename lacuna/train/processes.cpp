@@ -89,7 +89,7 @@ struct Processes::Impl {
 
   // After a failure nothing is taken down in order: it could wait for those who no longer answer.
   ~Impl() {
-    if (!meeting.over()) (void)group.release();
+    if (!meeting.left()) (void)group.release();
   }
 
   void join() {
@@ -134,8 +134,9 @@ struct Processes::Impl {
 Processes::Processes(const Place& place, at::Device device, double timeout_s)
     : impl_(std::make_unique<Impl>(place, device, timeout_s)) {
   LACUNA_ASSERT(place.world > 1);
-  FLAGS_caffe2_log_level =
-      std::max(FLAGS_caffe2_log_level, 2);  // c10d's warnings: our errors say it in one line
+  // c10d tells what went wrong with backtraces, our errors in one line.
+  constexpr int kOnlyFatal = 3;
+  if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = kOnlyFatal;
   try {
     impl_->join();
   } catch (const std::exception& error) {

@@ -31,12 +31,6 @@ double since(Clock::time_point start) { return Seconds(Clock::now() - start).cou
 
 std::string text(const std::vector<uint8_t>& bytes) { return {bytes.begin(), bytes.end()}; }
 
-/// Ends the process, whatever its threads wait for.
-[[noreturn]] void end_now(const std::string& last_words) {
-  std::fprintf(stderr, "lacuna: %s\n", last_words.c_str());
-  std::_Exit(kBadEnd);
-}
-
 /// Waits until `count` has reached `world`, at most `seconds`.
 void await_count(c10d::Store& store, const char* count, int64_t world, double seconds) {
   const auto start = Clock::now();
@@ -57,28 +51,56 @@ std::string first_line(const std::exception& error) {
   return whole.substr(0, whole.find('\n'));
 }
 
-/// What is known of the others, shared with the thread that listens for their end.
+/// What this process knows of the others, and until when it may wait for them. Shared with two threads, which
+/// outlive a Rendezvous that they can't be made to leave.
 struct Rendezvous::News {
   std::mutex mutex;
   std::condition_variable changed;
-  std::string cause;      ///< why the job ends early; empty while it goes on
-  bool over = false;      ///< this process has done its part, or failed: whatever comes now does not matter
-  bool listening = true;  ///< the thread still runs
-  bool ending = false;    ///< this process has failed and may take the time-out to end
+  std::string cause;       ///< why the job ends early; empty while it goes on
+  bool listening = false;  ///< the thread that hears of it runs
+  bool left = false;       ///< all have done their part: whatever comes now does not matter
+  bool failed = false;     ///< this process is about to end
+  bool gone = false;       ///< nobody waits for the others any more
+  Clock::time_point deadline = Clock::time_point::max();
+  std::string last_words;  ///< when it has passed
 
   std::string cause_within(double seconds) {
     std::unique_lock lock(mutex);
     changed.wait_for(lock, Seconds(seconds), [&] { return !cause.empty(); });
     return cause;
   }
-  bool over_within(double seconds) {
-    std::unique_lock lock(mutex);
-    return changed.wait_for(lock, Seconds(seconds), [&] { return over; });
+  template <class Change>
+  void set(const Change& change) {
+    const std::scoped_lock lock(mutex);
+    change();
+    changed.notify_all();
+  }
+  /// A failed process may still wait for something: a file server, a GPU, a process that hangs.
+  void fail_by(double seconds, const std::string& words) {
+    set([&] { failed = true, deadline = after(seconds), last_words = words; });
+  }
+  static Clock::time_point after(double seconds) {
+    return Clock::now() + std::chrono::duration_cast<Clock::duration>(Seconds(seconds));
   }
 };
 
-/// Waits in a thread of its own until the job is over. When it ends early and this process does not notice
-/// (it hangs, or is busy for longer than the time-out), ends it.
+/// In a thread of its own: ends the process when a deadline has passed, whatever its other threads wait for.
+void Rendezvous::watch(const std::shared_ptr<News>& news) {
+  std::unique_lock lock(news->mutex);
+  while (!news->gone) {
+    if (Clock::now() >= news->deadline) {
+      std::fprintf(stderr, "lacuna: %s\n", news->last_words.c_str());
+      std::_Exit(kBadEnd);
+    }
+    if (news->deadline == Clock::time_point::max())
+      news->changed.wait(lock);
+    else
+      news->changed.wait_until(lock, news->deadline);
+  }
+}
+
+/// In a thread of its own: waits until the job is over. When it ends early, this process has the time-out to
+/// notice.
 void Rendezvous::listen(const std::shared_ptr<News>& news, const StorePtr& store, const std::string& name,
                         double timeout_s) {
   constexpr std::chrono::hours kLong{24 * 7};
@@ -96,39 +118,52 @@ void Rendezvous::listen(const std::shared_ptr<News>& news, const StorePtr& store
       waiting = false;
     }
   }
-  {
-    const std::scoped_lock lock(news->mutex);
+  news->set([&] {
     news->listening = false;
-    if (!news->over) news->cause = cause;
-    news->changed.notify_all();
-  }
-  if (cause.empty() || news->over_within(timeout_s)) return;
-  end_now(str(name, ": ", cause, "; this process did not answer for ", timeout_s, " s and is ended"));
+    if (news->left || cause.empty()) return;
+    news->cause = cause;
+    if (news->failed) return;
+    news->deadline = News::after(timeout_s);
+    news->last_words =
+        str(name, ": ", cause, "; this process did not answer for ", timeout_s, " s and is ended");
+  });
+}
+
+Rendezvous::Limit::Limit(const Rendezvous& meeting) : news_(meeting.news_) {
+  news_->set([&] {
+    if (news_->deadline != Clock::time_point::max()) return;
+    mine_ = true;
+    news_->deadline =
+        News::after(2 * meeting.timeout_s_);  // c10d's own time-outs come first where it has them
+    news_->last_words = str(meeting.name(), ": the others did not answer for ", 2 * meeting.timeout_s_,
+                            " s (twice train.timeout_s); start all of them again, pretrain with --resume");
+  });
+}
+
+Rendezvous::Limit::~Limit() {
+  news_->set([&] {
+    if (mine_ && !news_->failed && news_->cause.empty()) news_->deadline = Clock::time_point::max();
+  });
 }
 
 Rendezvous::Rendezvous(const Place& place, double timeout_s)
-    : place_(place), timeout_s_(timeout_s), news_(std::make_shared<News>()) {}
+    : place_(place), timeout_s_(timeout_s), news_(std::make_shared<News>()) {
+  std::thread(watch, news_).detach();
+}
 
 // After a failure nothing is taken down in order: it could wait for those who no longer answer.
 Rendezvous::~Rendezvous() {
-  if (!over()) (void)store_.release();
-  end_watch();
-}
-
-/// From now on nothing ends this process but itself.
-void Rendezvous::end_watch() {
-  const std::scoped_lock lock(news_->mutex);
-  news_->over = true;
-  news_->changed.notify_all();
+  if (!left()) (void)store_.release();
+  news_->set([&] { news_->gone = true; });
 }
 
 std::string Rendezvous::name() const { return str("process ", place_.rank, " of ", place_.world); }
 
 bool Rendezvous::keeps_store() const { return place_.rank == 0 && !agent_keeps_store(); }
 
-bool Rendezvous::over() const {
+bool Rendezvous::left() const {
   const std::scoped_lock lock(news_->mutex);
-  return news_->over;
+  return news_->left;
 }
 
 bool Rendezvous::ended_early() const { return !news_->cause_within(0).empty(); }
@@ -151,7 +186,9 @@ StorePtr Rendezvous::connect(bool as_server) const {
 void Rendezvous::connect_all() {
   try {
     store_ = connect(keeps_store());
-    std::thread(listen, news_, connect(false), name(), timeout_s_).detach();
+    const auto own_line = connect(false);  // the store's client does one thing at a time
+    news_->set([&] { news_->listening = true; });
+    std::thread(listen, news_, own_line, name(), timeout_s_).detach();
   } catch (const std::exception& error) {
     if (keeps_store() && first_line(error).find("EADDRINUSE") != std::string::npos)
       fail(str("MASTER_PORT ", place_.port), "another program on this machine uses it", "choose a free port");
@@ -172,6 +209,7 @@ void Rendezvous::check_world() {
 }
 
 void Rendezvous::join() {
+  const Limit limit(*this);
   connect_all();
   guarded([&] { check_world(); });
   if (!met("here"))
@@ -182,6 +220,7 @@ void Rendezvous::join() {
 bool Rendezvous::met(const std::string& key) {
   constexpr double kSlice = 1;  // between two looks at the news
   const std::string all = key + "/all";
+  const Limit limit(*this);
   guarded([&] {
     if (store_->add(key, 1) == place_.world) store_->set(all, key);
   });
@@ -203,7 +242,7 @@ void Rendezvous::meet(const std::string& key) {
 }
 
 void Rendezvous::announce(const std::string& why) {
-  end_in_time(why);
+  news_->fail_by(timeout_s_, str(name(), ": ", why));
   if (!store_ || ended_early()) return;
   try {
     store_->set(kEnd, str("process ", place_.rank, " ended: ", why));
@@ -213,8 +252,9 @@ void Rendezvous::announce(const std::string& why) {
 }
 
 void Rendezvous::leave() {
+  const Limit limit(*this);
   meet("leave");
-  end_watch();
+  news_->set([&] { news_->left = true; });
   try {
     store_->set(kEnd, "");
     store_->add(kLeft, 1);
@@ -225,19 +265,9 @@ void Rendezvous::leave() {
   news_->changed.wait_for(lock, Seconds(1), [&] { return !news_->listening; });
 }
 
-// A failed process may still wait for something: a thread that reads from a dead file server, a GPU.
-void Rendezvous::end_in_time(const std::string& why) const {
-  const std::scoped_lock lock(news_->mutex);
-  if (std::exchange(news_->ending, true)) return;
-  std::thread([why, news = news_, seconds = timeout_s_] {
-    if (!news->over_within(seconds))
-      end_now(str(why, "; it did not end by itself within ", seconds, " s and is ended"));
-  }).detach();
-}
-
 void Rendezvous::lost(const std::string& why) const {
   const std::string known = news_->cause_within(0.5);  // who ended first has said why, if it could
-  end_in_time(str(name(), ": ", known.empty() ? why : known));
+  news_->fail_by(timeout_s_, str(name(), ": ", known.empty() ? why : known));
   throw LostProcesses(name(), known.empty() ? why : known, "start all of them again, pretrain with --resume");
 }
 

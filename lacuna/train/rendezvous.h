@@ -38,6 +38,7 @@ class Rendezvous {
   template <class Body>
   std::invoke_result_t<Body> guarded(const Body& body) const {
     if (ended_early()) lost("");
+    const Limit limit(*this);
     try {
       return body();
     } catch (const c10::DistError& error) {
@@ -59,16 +60,27 @@ class Rendezvous {
   [[noreturn]] void fail_late() const;
 
   c10::intrusive_ptr<c10d::Store> store(const std::string& prefix) const;
-  bool over() const;  ///< all have left
+  bool left() const;  ///< all have done their part
   const Place& place() const { return place_; }
   double timeout_s() const { return timeout_s_; }
 
  private:
   struct News;
+  /// While it lives the process may wait for others for twice the time-out, then it is ended.
+  class Limit {
+   public:
+    explicit Limit(const Rendezvous& meeting);
+    ~Limit();
+    Limit(const Limit&) = delete;
+    Limit& operator=(const Limit&) = delete;
+
+   private:
+    std::shared_ptr<News> news_;
+    bool mine_ = false;  ///< not that of a Limit around it
+  };
+  static void watch(const std::shared_ptr<News>& news);
   static void listen(const std::shared_ptr<News>& news, const c10::intrusive_ptr<c10d::Store>& store,
                      const std::string& name, double timeout_s);
-  void end_in_time(const std::string& why) const;
-  void end_watch();
   std::string name() const;
   bool keeps_store() const;
   c10::intrusive_ptr<c10d::Store> connect(bool as_server) const;
