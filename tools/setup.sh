@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 
 torch=torch==2.13.0
 packages=(cmake ninja-build ccache g++ python3-venv libjpeg62-turbo-dev libpng-dev libtiff-dev zlib1g-dev
-          nlohmann-json3-dev libtomlplusplus-dev libcli11-dev libgtest-dev libgmock-dev)
+          nlohmann-json3-dev libtomlplusplus-dev libcli11-dev libgtest-dev libgmock-dev libgloo-dev)
 
 missing=()
 for package in "${packages[@]}"; do

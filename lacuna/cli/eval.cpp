@@ -37,9 +37,13 @@ const Register<Command> registered{
        options->output.add_to(app);
        return [options] {
          if (options->output.json) log::reserve_stdout();
-         const auto result = eval::evaluate(options->protocol, options->weights, options->data, options->test,
-                                            options->settings, options->best, options->out);
-         options->output.print(result.to_json(), to_text(result));
+         const auto processes = eval::join_processes(options->settings);
+         train::run_together(processes.get(), [&] {
+           const auto result =
+               eval::evaluate(options->protocol, options->weights, options->data, options->test,
+                              options->settings, options->best, processes.get(), options->out);
+           if (!processes || processes->first()) options->output.print(result.to_json(), to_text(result));
+         });
        };
      }}};
 

@@ -15,13 +15,14 @@ struct Options {
   Output output;
 };
 
-void write_features(const Options& options) {
-  if (options.output.json) log::reserve_stdout();
+void write_features(const Options& options, train::Processes* processes) {
   auto settings = options.settings;
   const auto config = eval::take_eval_config(settings);
-  const auto model = eval::load_model(options.weights, settings, options.best);
+  auto model = eval::load_model(options.weights, settings, options.best);
+  model.processes = processes;
   const auto dataset = data::open_dataset(options.data.empty() ? model.config->data.uri : options.data);
   const auto found = eval::extract_features(model, dataset, config);
+  if (processes && !processes->first()) return;
   io::Tensors tensors{{"features", found.features}};
   if (dataset->labelled()) tensors["labels"] = found.labels;
   io::save_safetensors(options.out, tensors, {{"weights", model.origin}, {"data", dataset->uri()}});
@@ -41,7 +42,11 @@ const Register<Command> registered{
        app.add_option("--set", options->settings, "eval.key=value");
        app.add_flag("--best", options->best, "a run's best checkpoint by probe instead of its last");
        options->output.add_to(app);
-       return [options] { write_features(*options); };
+       return [options] {
+         if (options->output.json) log::reserve_stdout();
+         const auto processes = eval::join_processes(options->settings);
+         train::run_together(processes.get(), [&] { write_features(*options, processes.get()); });
+       };
      }}};
 
 }  // namespace

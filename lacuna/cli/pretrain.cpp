@@ -44,11 +44,16 @@ void pretrain(const Options& options) {
   for (const auto& setting : options.settings) config->table.set_assignment(setting, "--set");
   if (!options.init.empty()) config->table.set("train.init", options.init, "--init");
   if (options.partial) config->table.set("train.init_partial", true, "--partial");
-  train::Trainer trainer(std::move(config), options.out, options.resume);
-  trainer.run();
-  const auto& verdict = trainer.verdict();
-  options.output.print({{"run", options.out}, {"steps", trainer.plan().steps}, {"verdict", verdict.text}},
-                       str("done: ", trainer.plan().steps, " steps in ", options.out, "; ", verdict.text));
+  const auto processes =
+      train::join_processes(train::choose_device(config->train.device), config->train.timeout_s);
+  train::run_together(processes.get(), [&] {
+    train::Trainer trainer(std::move(config), options.out, options.resume, processes.get());
+    trainer.run();
+    if (processes && !processes->first()) return;
+    const auto& verdict = trainer.verdict();
+    options.output.print({{"run", options.out}, {"steps", trainer.plan().steps}, {"verdict", verdict.text}},
+                         str("done: ", trainer.plan().steps, " steps in ", options.out, "; ", verdict.text));
+  });
 }
 
 const Register<Command> registered{

@@ -17,6 +17,7 @@ namespace {
 
 std::atomic<bool> stdout_reserved{false};
 std::atomic<bool> bar_drawn{false};
+std::atomic<bool> quiet{false};
 std::mutex output;
 
 bool on_terminal() { return isatty(stdout_reserved ? STDERR_FILENO : STDOUT_FILENO) != 0; }
@@ -36,7 +37,11 @@ std::ostream& human() { return !stdout_reserved && isatty(STDOUT_FILENO) != 0 ? 
 
 void reserve_stdout() { stdout_reserved = true; }
 
-void info(const std::string& line) { print(line); }
+void only_warnings() { quiet = true; }
+
+void info(const std::string& line) {
+  if (!quiet) print(line);
+}
 
 void warn(const std::string& line) { print("warning: " + line); }
 
@@ -59,6 +64,7 @@ Progress::~Progress() {
 }
 
 void Progress::update(int64_t done, int64_t total, const std::string& text) {
+  if (quiet) return;
   const double now = monotonic_seconds();
   const bool terminal = on_terminal();
   if (now - last_ < (terminal ? kTerminalPeriod : kPlainPeriod) && done < total) return;

@@ -11,6 +11,9 @@ std::ostream& human();
 /// After this call human text always goes to stderr.
 void reserve_stdout();
 
+/// After this call only warnings are printed: of several processes one speaks for all.
+void only_warnings();
+
 void info(const std::string& line);  ///< one line on human(), safe from any thread
 void warn(const std::string& line);  ///< prefixed with "warning: "
 

@@ -4,6 +4,7 @@
 #include "lacuna/core/log.h"
 #include "lacuna/data/subset.h"
 #include "lacuna/eval/protocol.h"
+#include "lacuna/train/trainer.h"
 
 namespace lacuna::eval {
 
@@ -92,6 +93,15 @@ EvalConfig take_eval_config(std::vector<std::string>& settings) {
   return config;
 }
 
+std::unique_ptr<train::Processes> join_processes(const std::vector<std::string>& settings) {
+  train::TrainConfig config;
+  ConfigTable table;
+  table.add("train", config);
+  for (const auto& setting : settings)
+    if (setting.starts_with("train.")) table.set_assignment(setting, "--set");
+  return train::join_processes(train::choose_device(config.device), config.timeout_s);
+}
+
 Json Result::to_json() const {
   return {{"protocol", protocol}, {"weights", weights}, {"data", data},
           {"test", test},         {"metrics", metrics}, {"settings", settings}};
@@ -99,13 +109,17 @@ Json Result::to_json() const {
 
 Result evaluate(const std::string& protocol, const std::string& run_or_weights, const std::string& data_uri,
                 const std::string& test_uri, const std::vector<std::string>& settings, bool best,
-                const io::fs::path& out) {
+                train::Processes* processes, const io::fs::path& out) {
   const auto& entry = Registry<Protocol>::instance().get(protocol);
+  if (processes && !entry.several_processes)
+    fail(str("eval ", protocol), str("runs in one process, not in ", processes->world()),
+         "start it without torchrun, or as one task");
   auto other_settings = settings;
   const auto config = take_eval_config(other_settings);
   const auto seed = static_cast<uint64_t>(config.seed);
-  const auto model =
+  auto model =
       load_model(run_or_weights, entry.trains ? weights_settings(other_settings) : other_settings, best);
+  model.processes = processes;
   const auto uri = data_uri.empty() ? model.config->data.uri : data_uri;
   const auto sides = open_sides(uri, test_uri, seed);
   const bool is_run = io::fs::is_directory(io::fs::path(run_or_weights) / "checkpoints");
@@ -126,7 +140,8 @@ Result evaluate(const std::string& protocol, const std::string& run_or_weights, 
   result.test = sides.test_name;
   result.settings["pool"] = config.pool;
   result.settings["seed"] = config.seed;
-  if (is_run) {
+  const bool writes = !processes || processes->first();
+  if (writes && is_run) {
     io::make_folder(folder);
     io::write_atomically(folder / (protocol + ".json"), result.to_json().dump(2) + "\n");
   }

@@ -19,9 +19,21 @@ data::Loader make_loader(const Model& model, std::shared_ptr<data::Dataset> data
   loader.workers = config.workers;
   loader.shuffle = false;
   loader.drop_last = false;
+  if (model.processes) loader.rank = model.processes->rank(), loader.world = model.processes->world();
   loader.max_bad = model.config->data.max_bad;
   return data::Loader(std::move(dataset), transform.for_evaluation(), loader);
 }
+
+namespace {
+
+/// What all processes have read, in the order of the data.
+Features gather(train::Processes& processes, const Features& own, const std::vector<int64_t>& samples) {
+  const auto order = processes.gather_rows(torch::tensor(samples, torch::kLong)).argsort();
+  return {processes.gather_rows(own.features).index_select(0, order),
+          processes.gather_rows(own.labels).index_select(0, order)};
+}
+
+}  // namespace
 
 Features extract_features(const Model& model, std::shared_ptr<data::Dataset> dataset,
                           const EvalConfig& config) {
@@ -31,8 +43,9 @@ Features extract_features(const Model& model, std::shared_ptr<data::Dataset> dat
   auto loader = make_loader(model, dataset, config);
   const FeatureOptions options{config.pool};
   const auto device = model.method->parameters().front().device();
-  std::vector<Tensor> features, labels;
-  int64_t done = 0;
+  std::vector<Tensor> features{torch::empty({0})}, labels{torch::empty({0}, torch::kLong)};
+  std::vector<int64_t> samples;
+  const int64_t world = model.processes ? model.processes->world() : 1;
   {
     log::Progress progress("features");
     while (auto batch = loader.next_in_epoch()) {
@@ -40,14 +53,16 @@ Features extract_features(const Model& model, std::shared_ptr<data::Dataset> dat
       batch->image = batch->image.to(device);
       features.push_back(model.method->features(*batch, options).cpu());
       labels.push_back(batch->label.cpu());
-      done += batch->size();
-      progress.update(done, total);
+      samples.insert(samples.end(), batch->sample.begin(), batch->sample.end());
+      progress.update(std::min(std::ssize(samples) * world, total), total);
     }
   }
   if (!loader.bad_records().empty())
     log::warn(str(loader.bad_records().size(), " records of ", dataset->uri(), " left out"));
-  if (features.empty()) fail(dataset->uri(), "no picture that can be read", "run `lacuna inspect` on it");
-  return {torch::cat(features), torch::cat(labels)};
+  Features all{torch::cat(features), torch::cat(labels)};
+  if (model.processes) all = gather(*model.processes, all, samples);
+  if (all.size() == 0) fail(dataset->uri(), "no picture that can be read", "run `lacuna inspect` on it");
+  return all;
 }
 
 Features labelled_features(const Model& model, std::shared_ptr<data::Dataset> dataset,

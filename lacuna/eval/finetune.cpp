@@ -36,8 +36,7 @@ std::unique_ptr<train::RunConfig> finetune_config(const Request& request) {
   for (const auto* defaults : {&kAugmentation, &source.info().finetune})
     for (const auto& assignment : *defaults) {
       const auto equals = assignment.find('=');
-      if (table.has(assignment.substr(0, equals)))
-        table.set_default(assignment.substr(0, equals), assignment.substr(equals + 1));
+      table.set_default(assignment.substr(0, equals), assignment.substr(equals + 1));
     }
   for (const auto& setting : request.settings) table.set_assignment(setting, "--set");
   if (request.config.from_scratch) {
@@ -80,7 +79,7 @@ Json classification_metrics(const Model& classifier, std::shared_ptr<data::Datas
   const auto device = classifier.method->parameters().front().device();
   const int64_t classes = method->config().head.num_classes;
   auto loader = make_loader(classifier, std::move(test), config);
-  double right = 0, right5 = 0, loss = 0;
+  double right = 0, right5 = 0, loss = 0;  // of this process
   std::vector<Tensor> labels;
   while (auto batch = loader.next_in_epoch()) {
     const auto rows = (batch->label >= 0).nonzero().flatten();
@@ -93,11 +92,18 @@ Json classification_metrics(const Model& classifier, std::shared_ptr<data::Datas
     loss += torch::cross_entropy_loss(logits, label, {}, at::Reduction::Sum).item<double>();
     labels.push_back(label);
   }
-  if (labels.empty()) fail("--test", "no labelled picture that can be read", "run `lacuna inspect` on it");
-  const auto all = torch::cat(labels);
-  const auto count = static_cast<double>(all.numel());
-  Json metrics = {{"top1", right / count}, {"loss", loss / count}, {"chance", majority_share(all)}};
-  if (classes > 5) metrics["top5"] = right5 / count;
+  labels.push_back(torch::zeros({0}, torch::kLong));
+  auto all = torch::cat(labels);
+  std::vector<double> shares{right, right5, loss, static_cast<double>(all.numel())};
+  if (auto* together = classifier.processes) {
+    together->mean(shares);  // all four by the same factor
+    all = together->gather_rows(all);
+  }
+  if (all.numel() == 0)
+    fail("--test", "no labelled picture that can be read", "run `lacuna inspect` on it");
+  Json metrics = {
+      {"top1", shares[0] / shares[3]}, {"loss", shares[2] / shares[3]}, {"chance", majority_share(all)}};
+  if (classes > 5) metrics["top5"] = shares[1] / shares[3];
   return metrics;
 }
 
@@ -105,6 +111,8 @@ namespace {
 
 Result finetune(const Request& request) {
   const auto place = choose_place(request);
+  auto* together = request.model.processes;
+  if (together) together->barrier();  // all have chosen the folder before the first one makes it
   auto config = finetune_config(request);
   if (place.resume) {
     const auto path = (place.folder / "config.toml").string();
@@ -112,10 +120,12 @@ Result finetune(const Request& request) {
     config = train::RunConfig::from_toml(read_toml(path), path);
   }
   {
-    train::Trainer trainer(std::move(config), place.folder, place.resume, request.train);
+    train::Trainer trainer(std::move(config), place.folder, place.resume, together, request.train);
     trainer.run();
   }
-  const auto tuned = load_model(place.folder.string());
+  if (together) together->barrier();  // the last checkpoint is there
+  auto tuned = load_model(place.folder.string());
+  tuned.processes = together;
   Result result;
   result.metrics = classification_metrics(tuned, request.test, request.config);
   result.settings = {{"run", place.folder.string()},
@@ -134,7 +144,8 @@ const Register<Protocol> registered{
     {.summary = "encoder and a linear head trained on labels with the settings of the "
                 "method's paper (train.*, augment.*, mixup.*, head.* keys)",
      .run = finetune,
-     .trains = true}};
+     .trains = true,
+     .several_processes = true}};
 
 }  // namespace
 }  // namespace lacuna::eval

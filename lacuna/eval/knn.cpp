@@ -45,7 +45,9 @@ Result run(const Request& request) {
 
 const Register<Protocol> registered{
     "knn",
-    {.summary = "weighted k nearest neighbours on frozen features (DINO's); nothing is trained", .run = run}};
+    {.summary = "weighted k nearest neighbours on frozen features (DINO's); nothing is trained",
+     .run = run,
+     .several_processes = true}};
 
 }  // namespace
 }  // namespace lacuna::eval

@@ -235,7 +235,8 @@ Result run(const Request& request) {
 const Register<Protocol> registered{"linear",
                                     {.summary = "batch norm and a linear classifier on frozen features "
                                                 "(MAE's recipe: LARS, cosine, a sweep of rates)",
-                                     .run = run}};
+                                     .run = run,
+                                     .several_processes = true}};
 
 }  // namespace
 }  // namespace lacuna::eval

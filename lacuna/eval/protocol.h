@@ -11,6 +11,7 @@
 #include "lacuna/data/loader.h"
 #include "lacuna/train/checkpoint.h"
 #include "lacuna/train/config.h"
+#include "lacuna/train/processes.h"
 
 namespace lacuna::eval {
 
@@ -18,8 +19,9 @@ namespace lacuna::eval {
 struct Model {
   std::unique_ptr<train::RunConfig> config;
   std::shared_ptr<Method> method;
-  data::Normalization normalization;  ///< what the weights were trained with
-  std::string origin;                 ///< the weights' path
+  data::Normalization normalization;      ///< what the weights were trained with
+  std::string origin;                     ///< the weights' path
+  train::Processes* processes = nullptr;  ///< those that extract features together; null: one
 };
 /// `best`: a run folder's best checkpoint by probe instead of its newest. `settings`: "encoder.num_heads=3"
 /// for files that do not carry their config (their sizes are read off the tensors). Error when the weights do
@@ -46,14 +48,19 @@ struct EvalConfig {
 /// Takes the eval.* assignments out of `settings`; what is left is the model's.
 EvalConfig take_eval_config(std::vector<std::string>& settings);
 
+/// The other processes of an evaluation, null when there are none; train.device and train.timeout_s as in
+/// `settings`. Call before load_model, which places the model on this process's device.
+std::unique_ptr<train::Processes> join_processes(const std::vector<std::string>& settings);
+
 /// Features of a data set, read once, in order.
 struct Features {
   Tensor features;  ///< [N, D] float32
   Tensor labels;    ///< [N] int64; data::kNoLabel where a record has none
   int64_t size() const { return features.size(0); }
 };
-/// In evaluation mode and fp32; pictures are resized and centre-cropped to the model's input. Error when
-/// `dataset` gives no picture that can be read.
+/// In evaluation mode and fp32; pictures are resized and centre-cropped to the model's input. Several
+/// processes each take their share of the batches, and all return the whole. Error when `dataset` gives no
+/// picture that can be read.
 Features extract_features(const Model& model, std::shared_ptr<data::Dataset> dataset,
                           const EvalConfig& config);
 /// Those of the records that have a label; Error naming `role` ("--data", "--test") when none has.
@@ -88,6 +95,8 @@ struct Protocol {
   /// Fills metrics and settings; evaluate() adds the rest.
   std::function<Result(const Request& request)> run;
   bool trains = false;  ///< a network of its own: takes --out, and every key but eval.* is that network's
+  /// Several processes may run it: it shares out its work or does it alike in each.
+  bool several_processes = false;
 };
 
 /// Records in order, cut as in evaluation.
@@ -99,9 +108,9 @@ data::Loader make_loader(const Model& model, std::shared_ptr<data::Dataset> data
 /// folder, writes RUN/evals/PROTOCOL.json. `settings`: keys `eval.*`, and those of load_model or of the
 /// network that the protocol trains, whose run is kept in `out` (RUN/evals/PROTOCOL by default). Error:
 /// unknown protocol, data without labels, classes that differ between the two, a test set that is the data
-/// itself.
+/// itself, several `processes` for a protocol that knows only one. Of several the first writes.
 Result evaluate(const std::string& protocol, const std::string& run_or_weights, const std::string& data_uri,
                 const std::string& test_uri, const std::vector<std::string>& settings, bool best,
-                const io::fs::path& out = {});
+                train::Processes* processes = nullptr, const io::fs::path& out = {});
 
 }  // namespace lacuna::eval

@@ -108,6 +108,9 @@ struct MethodInfo {
   std::vector<std::string> finetune = {};  ///< "train.layer_decay=0.65": the paper's settings of fine-tuning
   std::vector<std::string> tiny = {};      ///< what makes the method's smallest network: tests and smoke runs
   double smallest_batch = 1;  ///< below this the loss itself suffers (contrastive losses); 1 for pixel losses
+  /// In some step some trainable parameter gets no gradient. With several processes the loop then searches
+  /// each step's graph for what it uses.
+  bool unused_parameters = false;
 };
 
 /// Copies tensors by name into a module. Strict: any missing, unexpected or misshapen name is an Error with

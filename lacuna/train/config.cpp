@@ -92,6 +92,8 @@ void TrainConfig::fields(Fields& f) {
   f("checkpoint_minutes", checkpoint_minutes, "a checkpoint besides when the last is this old; 0: off")
       .range(0);
   f("keep", keep, "last checkpoints kept, the best by probe besides").range(1);
+  f("timeout_s", timeout_s, "seconds that a process of several waits for another before all of them end")
+      .range(1);
   f("device", device, "where to compute; auto takes a GPU when there is one")
       .choices({"auto", "cpu", "cuda"});
   f("init", init,

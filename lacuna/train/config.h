@@ -64,6 +64,7 @@ struct TrainConfig {
   int64_t checkpoint_every = 0;    ///< in steps; 0: once for each epoch, at most ten over the run
   int64_t keep = 2;                ///< last checkpoints kept (the best by probe is kept besides)
   double checkpoint_minutes = 10;  ///< a checkpoint besides when the last is this old; 0: off
+  double timeout_s = 600;          ///< how long a process of several waits for another
   std::string device = "auto";     ///< auto | cpu | cuda
   std::string init;                ///< weights to start from; empty: drawn from the seed
   bool init_partial = false;       ///< load what fits of them

@@ -29,6 +29,6 @@ SignalGuard::~SignalGuard() {
   std::signal(SIGTERM, SIG_DFL);
 }
 
-bool SignalGuard::requested() const { return stop_requested != 0; }
+bool SignalGuard::requested() { return stop_requested != 0; }
 
 }  // namespace lacuna::train

@@ -10,7 +10,7 @@ class SignalGuard {
   ~SignalGuard();
   SignalGuard(const SignalGuard&) = delete;
   SignalGuard& operator=(const SignalGuard&) = delete;
-  bool requested() const;
+  static bool requested();
 };
 
 }  // namespace lacuna::train

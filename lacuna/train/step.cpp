@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "lacuna/core/error.h"
+#include "lacuna/train/signals.h"
 
 namespace lacuna::train {
 
@@ -24,6 +25,19 @@ std::string unsound(const StepResult& result, SpikeDetector& spikes) {
   if (!std::isfinite(result.grad_norm)) return str("gradient norm is ", result.grad_norm);
   if (spikes.is_spike(result.grad_norm)) return str("gradient norm ", result.grad_norm, " is a spike");
   return "";
+}
+
+/// One message a step: the numbers that are logged and whether to stop.
+void average(StepResult& result, Processes& processes) {
+  std::vector<double> values{result.loss, result.stop ? 1.0 : 0.0};
+  for (const auto* numbers : {&result.parts, &result.stats})
+    for (const auto& [name, value] : *numbers) values.push_back(value);
+  processes.mean(values);
+  auto next = values.begin();
+  result.loss = *next++;
+  result.stop = *next++ > 0;
+  for (auto* numbers : {&result.parts, &result.stats})
+    for (auto& [name, value] : *numbers) value = *next++;
 }
 
 }  // namespace
@@ -54,7 +68,7 @@ bool SpikeDetector::is_spike(double norm) {
 }
 
 StepResult take_step(Method& method, Optimizer& optimizer, const std::vector<Batch>& batches, const Rate& rate,
-                     const TrainConfig& config, SpikeDetector& spikes) {
+                     const TrainConfig& config, SpikeDetector& spikes, GradientAverager* averager) {
   StepResult result;
   const double weight = 1.0 / static_cast<double>(batches.size());
   optimizer.zero_grad();
@@ -68,9 +82,16 @@ StepResult take_step(Method& method, Optimizer& optimizer, const std::vector<Bat
     result.loss += weight * loss.total.item<double>();
     add_scalars(loss.parts, weight, result.parts);
     for (const auto& [name, value] : loss.stats) result.stats[name] += weight * value;
-    if (!std::isfinite(result.loss)) break;
-    (batches.size() > 1 ? loss.total * weight : loss.total).backward();
+    const auto share = batches.size() > 1 ? loss.total * weight : loss.total;
+    if (averager != nullptr) {
+      averager->backward(share, /*last=*/&batch == &batches.back());  // the others wait, whatever the loss
+    } else {
+      if (!std::isfinite(result.loss)) break;
+      share.backward();
+    }
   }
+  result.stop = SignalGuard::requested();
+  if (averager != nullptr) average(result, averager->processes());
   result.grad_norm = std::isfinite(result.loss) ? gradient_norm(optimizer.groups()) : NAN;
   result.problem = unsound(result, spikes);
   if (!result.problem.empty()) return result;

@@ -10,6 +10,7 @@
 #include "lacuna/method/method.h"
 #include "lacuna/train/config.h"
 #include "lacuna/train/optim.h"
+#include "lacuna/train/processes.h"
 
 namespace lacuna::train {
 
@@ -29,8 +30,9 @@ class Autocast {
 /// What a step found, applied or not.
 struct StepResult {
   double loss = 0, grad_norm = 0;
-  std::map<std::string, double> parts, stats;  ///< means over the micro-batches
+  std::map<std::string, double> parts, stats;  ///< means over the micro-batches and the processes
   std::string problem;  ///< why the step was not applied: "loss is nan", ...; empty when it was
+  bool stop = false;    ///< a signal asked this process, or another one, to stop after this step
 };
 
 /// Running median of gradient norms; part of a checkpoint, so that a resumed run judges alike.
@@ -51,7 +53,8 @@ class SpikeDetector {
 
 /// Forward and backward over `batches` (accumulation: gradients averaged), clipping, update at `rate`. When
 /// loss or gradient is not finite, or the norm a spike, weights and optimiser state stay as they were.
+/// `averager`: with several processes; all of them then see the same losses and gradients, and do the same.
 StepResult take_step(Method& method, Optimizer& optimizer, const std::vector<Batch>& batches, const Rate& rate,
-                     const TrainConfig& config, SpikeDetector& spikes);
+                     const TrainConfig& config, SpikeDetector& spikes, GradientAverager* averager = nullptr);
 
 }  // namespace lacuna::train

@@ -47,7 +47,8 @@ void load_init(Method& method, const TrainConfig& config) {
   if (!skipped.empty()) log::warn(str(skipped.size(), " tensors not loaded: ", join(skipped)));
 }
 
-void save_batches(const io::fs::path& run, const std::vector<Batch>& batches, int64_t step) {
+void save_batches(const io::fs::path& run, const std::vector<Batch>& batches, int64_t step,
+                  const Processes* processes) {
   io::make_folder(run / "skipped");
   io::Tensors tensors;
   std::vector<std::string> keys;
@@ -58,8 +59,17 @@ void save_batches(const io::fs::path& run, const std::vector<Batch>& batches, in
     keys.insert(keys.end(), batches[i].key.begin(), batches[i].key.end());
   }
   char name[32];
-  std::snprintf(name, sizeof name, "step-%08lld.safetensors", static_cast<long long>(step));
-  io::save_safetensors(run / "skipped" / name, tensors, {{"keys", join(keys, "\n")}});
+  std::snprintf(name, sizeof name, "step-%08lld", static_cast<long long>(step));
+  const std::string part = processes ? str(".process-", processes->rank()) : "";
+  io::save_safetensors(run / "skipped" / (name + part + ".safetensors"), tensors,
+                       {{"keys", join(keys, "\n")}});
+}
+
+// Moves whenever a buffer (running statistics, a queue, a teacher) is written to.
+uint64_t buffer_version(const Method& method) {
+  uint64_t sum = 0;
+  for (const auto& buffer : method.buffers()) sum += static_cast<uint64_t>(buffer._version());
+  return sum;
 }
 
 }  // namespace
@@ -110,8 +120,10 @@ data::ImageTransform make_transform(const RunConfig& config, const Method& metho
 }
 
 Trainer::Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, bool resume,
-                 std::shared_ptr<data::Dataset> dataset)
-    : config_(std::move(config)),
+                 Processes* processes, std::shared_ptr<data::Dataset> dataset)
+    : processes_(processes),
+      config_(std::move(config)),
+      run_(run),
       device_(choose_device(config_->train.device)),
       dataset_(settle_data(*config_, std::move(dataset))),
       method_(config_->make_method()),
@@ -124,26 +136,47 @@ Trainer::Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, boo
                                                               .workers = train.workers,
                                                               .prefetch = train.prefetch,
                                                               .seed = static_cast<uint64_t>(train.seed),
+                                                              .rank = processes ? processes->rank() : 0,
+                                                              .world = world(),
                                                               .max_bad = config_->data.max_bad});
-  plan_ = make_plan(*config_, dataset_->size(), loader_->batches_per_epoch(), /*world=*/1);
+  plan_ = make_plan(*config_, dataset_->size(), loader_->batches_per_epoch(), world());
   rules_ = rules_used(*config_, plan_);
   config_->train.warmup_epochs = plan_.warmup_epochs;  // config.toml holds what was used
   optimizer_ = make_optimizer(*method_, train);
-  monitor_ = std::make_unique<Monitor>(*config_, dataset_, transform, device_);
+  const bool first = !processes || processes->first();
+  if (first) monitor_ = std::make_unique<Monitor>(*config_, dataset_, transform, device_);
   if (!resume) load_init(*method_, train);
-  folder_ = std::make_unique<RunFolder>(run, resume);
+  if (first) folder_ = std::make_unique<RunFolder>(run, resume);
   if (!resume) {
-    folder_->write_config(config_->to_toml());
+    if (first) folder_->write_config(config_->to_toml());
   } else if (const auto checkpoint = newest_checkpoint(run)) {
     resume_from(*checkpoint);
-  } else {
+  } else if (first) {
     log::warn(run.string() + " holds no checkpoint yet: starting from step 0");
     folder_->rewind_metrics(-1);
   }
+  position_ = loader_->position();
+  if (processes) start_together();
+}
+
+int64_t Trainer::world() const { return processes_ ? processes_->world() : 1; }
+
+// What must be equal everywhere is checked; weights, which depend on the machine's arithmetic, are sent.
+void Trainer::start_together() {
+  processes_->require_same(str(config_->to_toml(), dataset_->size()), "several processes",
+                           "they were started with other settings, or see other data",
+                           "start all of them with one command line, on one file system");
+  processes_->require_same(str(step_), run_.string(), "the processes found other checkpoints there",
+                           "put --out on a file system that all of them see");
+  processes_->broadcast(method_->weights());
+  std::vector<Tensor> parameters;
+  for (const auto& group : optimizer_->groups())
+    parameters.insert(parameters.end(), group.params.begin(), group.params.end());
+  averager_ = std::make_unique<GradientAverager>(*processes_, parameters, config_->info().unused_parameters);
 }
 
 void Trainer::resume_from(const Checkpoint& checkpoint) {
-  const std::string origin = (folder_->path() / "checkpoints").string();
+  const std::string origin = (run_ / "checkpoints").string();
   load_weights(*method_, checkpoint.model, origin);
   optimizer_->load_state(checkpoint.trainer, origin);
   const auto& state = checkpoint.state;
@@ -157,17 +190,36 @@ void Trainer::resume_from(const Checkpoint& checkpoint) {
   spikes_.load(state.at("norms"));
   for (const auto& check : state.at("health")) health_.push_back(health_from_json(check));
   loader_->set_bad_records(state.at("bad_records").get<std::set<int64_t>>());
-  loader_->seek(checkpoint.position);
-  folder_->rewind_metrics(step_);
+  seek(checkpoint);
   saved_step_ = step_;
-  if (best_step_ == step_) mark_best(folder_->path(), step_);  // killed between checkpoint and link
+  if (folder_) folder_->rewind_metrics(step_);
+  if (folder_ && best_step_ == step_) mark_best(run_, step_);  // killed between checkpoint and link
   verdict_ = judge(health_);
   log::info(str("resumed at step ", step_, " of ", plan_.steps));
 }
 
+// A position counts batches of all processes together. Other batches than the checkpoint's: the nearest whole
+// one.
+void Trainer::seek(const Checkpoint& checkpoint) {
+  auto position = checkpoint.position;
+  const int64_t now = global_batch(), then = checkpoint.state.value("global_batch", now);
+  const int64_t effective = checkpoint.state.value("effective_batch", plan_.effective_batch);
+  const int64_t records = position.batch * then;
+  position.batch = std::min((records + now / 2) / now, loader_->batches_per_epoch());
+  if (effective != plan_.effective_batch)
+    log::warn(str("steps of ", plan_.effective_batch, " records, where the run had ", effective,
+                  ": it continues ", "with step ", step_ + 1,
+                  ", but its losses and learning rates are no longer those of one run"));
+  if (position.batch * now != records)
+    log::warn(str("epoch ", position.epoch, " goes on after record ", position.batch * now, ", not ", records,
+                  ": the nearest whole batch of ", now));
+  loader_->seek(position);
+}
+
 void Trainer::begin() {
   for (const auto& rule : rules_) log::info(rule);
-  for (const auto& warning : warnings(*config_, plan_)) log::warn(warning);
+  if (folder_)
+    for (const auto& warning : warnings(*config_, plan_)) log::warn(warning);
   clock_ = health_clock_ = saved_at_ = log::monotonic_seconds();
   if (step_ > 0) return;
   show_preview();
@@ -181,13 +233,29 @@ void Trainer::run() {
   begin();
   log::Progress progress("train");
   while (step_ < plan_.steps) {
-    step_once();
+    buffer_version_ = buffer_version(*method_);
+    try {
+      step_once();
+    } catch (const LostProcesses& lost) {
+      rescue(lost);
+    }
     progress.update(step_, plan_.steps, str("loss ", rounded(shown_loss_, 4)));
-    if (signals.requested()) {
+    if (processes_ ? stop_ : SignalGuard::requested()) {
       save();
       throw Interrupted(str("stopped at step ", step_, " of ", plan_.steps, "; --resume continues"));
     }
   }
+}
+
+// The others are gone in the middle of a step: this process still holds the weights of the last whole one.
+void Trainer::rescue(const LostProcesses& lost) {
+  const bool whole = device_.is_cpu() && buffer_version(*method_) == buffer_version_;
+  if (whole) save();
+  const std::string kept = saved_step_ < 0
+                               ? "there is no checkpoint yet: start all of them again"
+                               : str("start all of them again with --resume: the checkpoint of step ",
+                                     saved_step_, " is in ", run_.string(), "/checkpoints");
+  throw LostProcesses(lost.subject(), lost.why(), folder_ ? kept : lost.remedy());
 }
 
 std::vector<Batch> Trainer::next_batches() {
@@ -205,8 +273,10 @@ void Trainer::step_once() {
   };
   const double lr = rate(1);
   const auto batches = next_batches();
-  const auto result = take_step(*method_, *optimizer_, batches, rate, config_->train, spikes_);
+  const auto result = take_step(*method_, *optimizer_, batches, rate, config_->train, spikes_, averager_.get());
   ++step_;
+  position_ = loader_->position();
+  stop_ = result.stop;
   if (result.problem.empty())
     after_step(result, batches, lr);
   else
@@ -225,7 +295,7 @@ void Trainer::after_step(const StepResult& result, const std::vector<Batch>& bat
   loss_sum_ += result.loss;
   ++loss_count_;
   shown_loss_ = std::isfinite(shown_loss_) ? 0.95 * shown_loss_ + 0.05 * result.loss : result.loss;
-  for (const auto& batch : batches) items_ += static_cast<double>(batch.size());
+  for (const auto& batch : batches) items_ += static_cast<double>(batch.size() * world());
   const double per_epoch = static_cast<double>(plan_.steps_per_epoch);
   method_->after_step({step_, plan_.steps, static_cast<double>(step_) / per_epoch, plan_.epochs});
   if (step_ % config_->train.log_every == 0 || step_ == 1 || step_ == plan_.steps)
@@ -233,6 +303,7 @@ void Trainer::after_step(const StepResult& result, const std::vector<Batch>& bat
 }
 
 void Trainer::log_step(const StepResult& result, double lr, int64_t items) {
+  if (!folder_) return;
   const double now = log::monotonic_seconds(), seconds = std::max(now - clock_, 1e-9);
   const double waited = loader_->wait_seconds() - wait_;
   Json line = {{"step", step_},
@@ -257,18 +328,22 @@ void Trainer::log_step(const StepResult& result, double lr, int64_t items) {
 void Trainer::skip_step(const StepResult& result, const std::vector<Batch>& batches) {
   ++skipped_;
   ++skipped_in_row_;
-  save_batches(folder_->path(), batches, step_);
-  folder_->log({{"step", step_}, {"event", "skipped"}, {"why", result.problem}, {"skipped", skipped_}});
-  log::warn(str("step ", step_, " not applied: ", result.problem, "; its batch is in ",
-                folder_->path().string(), "/skipped"));
+  save_batches(run_, batches, step_, processes_);
+  if (folder_) {
+    folder_->log({{"step", step_}, {"event", "skipped"}, {"why", result.problem}, {"skipped", skipped_}});
+    log::warn(str("step ", step_, " not applied: ", result.problem, "; its batch is in ", run_.string(),
+                  "/skipped"));
+  }
   if (skipped_in_row_ < config_->health.max_skipped) return;
   save();
+  if (processes_) processes_->barrier();  // all of them end here, once the checkpoint is written
   fail(str("step ", step_), str(result.problem, ", ", skipped_in_row_, " steps in a row"),
-       str("the weights are those of the last good step, kept in ", folder_->path().string(),
+       str("the weights are those of the last good step, kept in ", run_.string(),
            "/checkpoints; lower train.lr, set train.clip_grad or use train.precision = fp32"));
 }
 
 void Trainer::check_health() {
+  if (!monitor_) return;
   auto health = monitor_->check(*method_, step_);
   const double now = log::monotonic_seconds();
   health.loss = loss_count_ ? loss_sum_ / static_cast<double>(loss_count_) : NAN;
@@ -296,18 +371,22 @@ void Trainer::check_health() {
     best_ = probe;
     best_step_ = step_;
     save();
-    mark_best(folder_->path(), step_);
+    mark_best(run_, step_);
   }
   health_clock_ = log::monotonic_seconds();
 }
 
-void Trainer::show_preview() { folder_->save_preview(monitor_->panel(*method_), step_); }
+void Trainer::show_preview() {
+  if (folder_) folder_->save_preview(monitor_->panel(*method_), step_);
+}
+
+int64_t Trainer::global_batch() const { return config_->train.batch_size * world(); }
 
 void Trainer::save() {
   saved_at_ = log::monotonic_seconds();
-  if (saved_step_ == step_) return;
+  if (!folder_ || saved_step_ == step_) return;
   Checkpoint checkpoint{.step = step_,
-                        .position = loader_->position(),
+                        .position = position_,
                         .model = method_->weights(),
                         .trainer = optimizer_->state(),
                         .metadata = weights_metadata(*config_, step_)};
@@ -322,12 +401,14 @@ void Trainer::save() {
                       {"norms", spikes_.to_json()},
                       {"health", std::move(checks)},
                       {"bad_records", loader_->bad_records()},
+                      {"global_batch", global_batch()},
+                      {"effective_batch", plan_.effective_batch},
                       {"data", dataset_->uri()},
                       {"records", dataset_->size()},
                       {"finished", step_ == plan_.steps}};
-  save_checkpoint(folder_->path(), checkpoint);
+  save_checkpoint(run_, checkpoint);
   saved_step_ = step_;
-  prune_checkpoints(folder_->path(), config_->train.keep);
+  prune_checkpoints(run_, config_->train.keep);
 }
 
 }  // namespace lacuna::train

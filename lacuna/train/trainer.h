@@ -12,6 +12,7 @@
 #include "lacuna/train/health.h"
 #include "lacuna/train/monitor.h"
 #include "lacuna/train/optim.h"
+#include "lacuna/train/processes.h"
 #include "lacuna/train/run_folder.h"
 #include "lacuna/train/step.h"
 
@@ -33,18 +34,21 @@ data::ImageTransform make_transform(const RunConfig& config, const Method& metho
 class Trainer {
  public:
   /// `config` is settled and written to RUN/config.toml (new run) or was read from there (resume).
-  /// `dataset`: as for settle_data.
-  Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, bool resume,
+  /// `processes`: those that train it together, null for one alone; the first writes the folder. `dataset`: as for
+  /// settle_data.
+  Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, bool resume, Processes* processes = nullptr,
           std::shared_ptr<data::Dataset> dataset = nullptr);
-  /// Trains to the end. Throws Interrupted after SIGINT or SIGTERM, Error when steps keep failing; a
-  /// checkpoint is there in either case.
+  /// Trains to the end. Throws Interrupted after SIGINT or SIGTERM, Error when steps keep failing,
+  /// LostProcesses when another process is gone; a checkpoint is there in either case.
   void run();
   const Plan& plan() const { return plan_; }
   /// The last verdict, for the closing lines.
   const Verdict& verdict() const { return verdict_; }
 
  private:
+  void start_together();
   void resume_from(const Checkpoint& checkpoint);
+  void seek(const Checkpoint& checkpoint);
   void begin();
   void step_once();
   void after_step(const StepResult& result, const std::vector<Batch>& batches, double lr);
@@ -53,21 +57,31 @@ class Trainer {
   void check_health();
   void show_preview();
   void save();
+  [[noreturn]] void rescue(const LostProcesses& lost);
+  int64_t world() const;         ///< processes
+  int64_t global_batch() const;  ///< records of one batch of all processes
   std::vector<Batch> next_batches();
 
+  Processes* processes_;  ///< null: one
   std::unique_ptr<RunConfig> config_;
+  io::fs::path run_;
   torch::Device device_;
   std::shared_ptr<data::Dataset> dataset_;
   std::shared_ptr<Method> method_;
   std::unique_ptr<data::Loader> loader_;
   std::unique_ptr<Optimizer> optimizer_;
-  std::unique_ptr<Monitor> monitor_;
-  std::unique_ptr<RunFolder> folder_;  ///< made last: a run that can't begin leaves nothing behind
+  std::unique_ptr<GradientAverager> averager_;  ///< null: one process
+  std::unique_ptr<Monitor> monitor_;            ///< null in all processes but the first
+  /// Made last: a run that can't begin leaves nothing behind. Null in all processes but the first.
+  std::unique_ptr<RunFolder> folder_;
   SpikeDetector spikes_;
   Plan plan_;
   std::vector<std::string> rules_;  ///< applied to make the plan
 
   int64_t step_ = 0, skipped_ = 0, skipped_in_row_ = 0;
+  data::LoaderPosition position_;  ///< after step_
+  uint64_t buffer_version_ = 0;    ///< before the step that is under way
+  bool stop_ = false;              ///< a signal reached one of several processes
   int64_t saved_step_ = -1;
   double saved_at_ = 0;  ///< monotonic seconds
   double loss_sum_ = 0;  ///< since the last health check

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -51,23 +52,34 @@ struct Outcome {
   std::string out, err;
 };
 
-/// A running program; stdout and stderr go to files in `folder`.
+/// A running program; stdout and stderr go to files in `folder`. `environment`: variables besides those of
+/// the test.
 class Running {
  public:
-  Running(const std::vector<std::string>& arguments, const fs::path& folder)
+  Running(const std::vector<std::string>& arguments, const fs::path& folder,
+          const std::map<std::string, std::string>& environment = {},
+          const std::string& program = LACUNA_PROGRAM)
       : out_(folder / "stdout"), err_(folder / "stderr") {
-    std::vector<char*> argv = {const_cast<char*>(LACUNA_PROGRAM)};
+    std::vector<char*> argv = {const_cast<char*>(program.c_str())};
     for (const auto& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
     argv.push_back(nullptr);
     process_ = fork();
     if (process_ != 0) return;
     redirect(out_, STDOUT_FILENO);
     redirect(err_, STDERR_FILENO);
-    execv(LACUNA_PROGRAM, argv.data());
+    for (const auto& [name, value] : environment) setenv(name.c_str(), value.c_str(), 1);
+    execv(program.c_str(), argv.data());
     _exit(127);
   }
 
   void signal(int number) const { kill(process_, number); }
+
+  /// True once it has ended; wait() then returns at once.
+  bool ended() const {
+    siginfo_t end{};
+    return waitid(P_PID, static_cast<id_t>(process_), &end, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           end.si_pid != 0;
+  }
 
   Outcome wait() const {
     int status = 0;

@@ -1,0 +1,317 @@
+#include "lacuna/train/processes.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <atomic>
+#include <thread>
+
+#include "lacuna/core/draws.h"
+#include "tests/support/network.h"
+
+namespace lacuna::train {
+namespace {
+
+using at::Tensor;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+Place place_in(const std::map<std::string, std::string>& variables) {
+  return read_place([&](const char* name) -> const char* {
+    const auto found = variables.find(name);
+    return found == variables.end() ? nullptr : found->second.c_str();
+  });
+}
+
+std::string refusal(const std::map<std::string, std::string>& variables) {
+  try {
+    place_in(variables);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Place, NothingSetIsOneProcess) {
+  EXPECT_EQ(place_in({}).world, 1);
+  EXPECT_EQ(place_in({{"RANK", "0"}, {"WORLD_SIZE", "1"}}).world, 1);
+  EXPECT_EQ(place_in({{"MASTER_ADDR", "a"}, {"MASTER_PORT", "1"}}).world, 1);
+}
+
+TEST(Place, ReadsPlainVariables) {
+  const auto place = place_in({{"RANK", "5"},
+                               {"WORLD_SIZE", "8"},
+                               {"LOCAL_RANK", "1"},
+                               {"MASTER_ADDR", "node1"},
+                               {"MASTER_PORT", "1234"},
+                               {"SLURM_PROCID", "0"},
+                               {"SLURM_STEP_NUM_TASKS", "2"}});
+  EXPECT_EQ(place.rank, 5);
+  EXPECT_EQ(place.world, 8);
+  EXPECT_EQ(place.local_rank, 1);
+  EXPECT_EQ(place.address, "node1");
+  EXPECT_EQ(place.port, 1234);
+}
+
+TEST(Place, ReadsASlurmStep) {
+  std::map<std::string, std::string> step{{"SLURM_PROCID", "3"},
+                                          {"SLURM_NTASKS", "16"},
+                                          {"SLURM_STEP_NUM_TASKS", "4"},
+                                          {"SLURM_LOCALID", "3"},
+                                          {"SLURM_STEP_NUM_NODES", "1"}};
+  const auto place = place_in(step);
+  EXPECT_EQ(place.rank, 3);
+  EXPECT_EQ(place.world, 4);
+  EXPECT_EQ(place.local_rank, 3);
+  EXPECT_EQ(place.address, "127.0.0.1");
+  EXPECT_EQ(place.port, 29500);
+  step["SLURM_STEP_NUM_NODES"] = "2";
+  EXPECT_THAT(refusal(step), HasSubstr("MASTER_ADDR is not set"));
+}
+
+TEST(Place, ASlurmBatchScriptIsNoTask) {
+  std::map<std::string, std::string> script{
+      {"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "4"}, {"SLURM_LOCALID", "0"}};
+  EXPECT_EQ(place_in(script).world, 1);
+  script["MASTER_ADDR"] = "node1";
+  script["MASTER_PORT"] = "29501";
+  EXPECT_EQ(place_in(script).world, 4);
+}
+
+TEST(Place, ReadsOpenMPI) {
+  std::map<std::string, std::string> mpi{
+      {"OMPI_COMM_WORLD_RANK", "1"},       {"OMPI_COMM_WORLD_SIZE", "2"}, {"OMPI_COMM_WORLD_LOCAL_RANK", "1"},
+      {"OMPI_COMM_WORLD_LOCAL_SIZE", "2"}, {"SLURM_PROCID", "0"},         {"SLURM_STEP_NUM_TASKS", "1"}};
+  const auto place = place_in(mpi);
+  EXPECT_EQ(place.rank, 1);
+  EXPECT_EQ(place.world, 2);
+  EXPECT_EQ(place.address, "127.0.0.1");
+  mpi["OMPI_COMM_WORLD_LOCAL_SIZE"] = "1";
+  EXPECT_THAT(refusal(mpi), HasSubstr("MASTER_ADDR is not set"));
+}
+
+TEST(Place, RefusesWhatIsHalfSetOrWrongInOneLine) {
+  EXPECT_EQ(refusal({{"RANK", "1"}}), "RANK 1: WORLD_SIZE is not set; set both, or neither");
+  EXPECT_EQ(refusal({{"WORLD_SIZE", "2"}}), "WORLD_SIZE 2: RANK is not set; set both, or neither");
+  EXPECT_THAT(refusal({{"RANK", "1"}, {"WORLD_SIZE", "2"}}),
+              StartsWith("WORLD_SIZE 2: MASTER_ADDR is not set; "));
+  EXPECT_THAT(refusal({{"RANK", "1"}, {"WORLD_SIZE", "2"}, {"MASTER_ADDR", "a"}}),
+              StartsWith("WORLD_SIZE 2: MASTER_PORT is not set; "));
+  EXPECT_THAT(refusal({{"RANK", "2"}, {"WORLD_SIZE", "2"}}), StartsWith("RANK 2: there are 2 processes"));
+  EXPECT_THAT(refusal({{"RANK", "one"}, {"WORLD_SIZE", "2"}}), StartsWith("RANK one: is no number"));
+  EXPECT_THAT(refusal({{"RANK", "-1"}, {"WORLD_SIZE", "2"}}), StartsWith("RANK -1: is no number"));
+  EXPECT_THAT(refusal({{"RANK", "0"}, {"WORLD_SIZE", "0"}}), StartsWith("WORLD_SIZE 0: is no number"));
+  EXPECT_THAT(refusal({{"RANK", "0"}, {"WORLD_SIZE", "2"}, {"MASTER_ADDR", "a"}, {"MASTER_PORT", "70000"}}),
+              StartsWith("MASTER_PORT 70000: is no number"));
+}
+
+/// What each of `world` threads, each a process to the others, ended with: "" or its exception. `after` runs
+/// once a process has left.
+std::vector<std::string> together(int64_t world, double timeout_s, const std::function<void(Processes&)>& job,
+                                  const std::function<void(int64_t rank)>& after = {}) {
+  const int64_t port = testing::free_port();
+  std::vector<std::string> ends(static_cast<size_t>(world));
+  std::vector<std::thread> threads;
+  for (int64_t rank = 0; rank < world; ++rank)
+    threads.emplace_back([&, rank] {
+      try {
+        Processes processes({.rank = rank, .world = world, .address = "127.0.0.1", .port = port}, at::kCPU,
+                            timeout_s);
+        processes.run([&] { job(processes); });
+      } catch (const std::exception& error) {
+        ends[static_cast<size_t>(rank)] = error.what();
+      }
+      if (after) after(rank);
+    });
+  for (auto& thread : threads) thread.join();
+  return ends;
+}
+
+const std::vector<std::string> kGood3(3), kGood2(2);
+
+TEST(Processes, MeanBroadcastAndRowsOfDifferentCounts) {
+  EXPECT_EQ(
+      together(3, 30,
+               [](Processes& processes) {
+                 const auto rank = static_cast<double>(processes.rank());
+                 std::vector<double> values{rank, 1e-300, rank == 1 ? NAN : 0};
+                 processes.mean(values);
+                 EXPECT_EQ(values[0], 1);
+                 EXPECT_DOUBLE_EQ(values[1], 1e-300);
+                 EXPECT_TRUE(std::isnan(values[2]));
+
+                 const auto weight = torch::full({5}, rank),
+                            count = torch::full({}, 7 + processes.rank(), torch::kLong);
+                 processes.broadcast({{"weight", weight}, {"count", count}});
+                 EXPECT_TRUE(weight.equal(torch::zeros({5})));
+                 EXPECT_EQ(count.item<int64_t>(), 7);
+
+                 // 0, 1 and 2 rows; who has none does not know their width.
+                 auto rows = torch::full({processes.rank(), 4}, rank);
+                 if (processes.rank() == 0) rows = torch::empty({0});
+                 const auto all = processes.gather_rows(rows);
+                 EXPECT_TRUE(all.equal(torch::tensor({1.0F, 2.0F, 2.0F}).unsqueeze(1).expand({3, 4}))) << all;
+                 processes.barrier();
+               }),
+      kGood3);
+}
+
+TEST(Processes, SumIsDifferentiable) {
+  EXPECT_EQ(together(2, 30,
+                     [](Processes& processes) {
+                       const double own = 1.0 + static_cast<double>(processes.rank());
+                       auto x = torch::full({3}, own, torch::requires_grad());
+                       const auto total = processes.sum(x);  // 1 + 2
+                       EXPECT_TRUE(total.equal(torch::full({3}, 3.0)));
+                       (total * own).sum().backward();  // d/dx of both processes' losses: 1 + 2
+                       EXPECT_TRUE(x.grad().equal(torch::full({3}, 3.0)));
+                     }),
+            kGood2);
+}
+
+TEST(Processes, WhatMustBeEqualIsChecked) {
+  const auto ends = together(3, 30, [](Processes& processes) {
+    processes.require_same("same", "what", "why", "remedy");
+    processes.require_same(processes.rank() == 2 ? "other" : "same", "what", "why", "remedy");
+  });
+  for (const auto& end : ends) EXPECT_EQ(end, "what: why (process 2, not as process 0); remedy");
+}
+
+/// Gradients of a two-layer network over `batches`, averaged over processes by halves.
+struct Network {
+  torch::nn::Linear first{4, 300}, second{300, 2}, spare{4, 2};
+  Network() {
+    SeededDraws draws(1);
+    for (const auto& [name, parameter] : named()) {
+      const torch::NoGradGuard no_grad;
+      parameter.copy_(draws.normal(name, parameter.sizes()));
+    }
+  }
+  std::vector<std::pair<std::string, Tensor>> named() const {
+    return {{"a", first->weight}, {"b", first->bias},   {"c", second->weight},
+            {"d", second->bias},  {"e", spare->weight}, {"f", spare->bias}};
+  }
+  std::vector<Tensor> parameters() const {
+    std::vector<Tensor> out;
+    for (const auto& [name, parameter] : named()) out.push_back(parameter);
+    return out;
+  }
+  /// `use_spare`: false leaves two parameters without a gradient.
+  Tensor loss(const Tensor& x, bool use_spare) {
+    auto y = second(torch::relu(first(x)));
+    if (use_spare) y = y + spare(x);
+    return y.square().mean();
+  }
+  std::vector<Tensor> take_gradients() const {
+    std::vector<Tensor> out;
+    for (auto parameter : parameters()) {
+      out.push_back(parameter.grad().defined() ? parameter.grad().clone() : Tensor());
+      parameter.mutable_grad().reset();
+    }
+    return out;
+  }
+};
+
+void expect_close(const std::vector<Tensor>& got, const std::vector<Tensor>& wanted) {
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    ASSERT_EQ(got[i].defined(), wanted[i].defined()) << i;
+    if (!wanted[i].defined()) continue;
+    EXPECT_LE((got[i] - wanted[i]).abs().max().item<double>(), 1e-5 * wanted[i].abs().max().item<double>())
+        << i;
+  }
+}
+
+TEST(GradientAverager, HalvesGiveTheGradientsOfTheWhole) {
+  const auto x =
+      SeededDraws(2).normal("x", {6, 16, 4});  // six steps, so that the buckets are rebuilt on the way
+  EXPECT_EQ(together(2, 30,
+                     [&](Processes& processes) {
+                       Network whole, half;
+                       GradientAverager averager(processes, half.parameters(), /*unused=*/false);
+                       for (int64_t step = 0; step < 6; ++step) {
+                         whole.loss(x[step], true).backward();
+                         averager.backward(half.loss(x[step].chunk(2)[processes.rank()], true),
+                                           /*last=*/true);
+                         expect_close(half.take_gradients(), whole.take_gradients());
+                       }
+                     }),
+            kGood2);
+}
+
+TEST(GradientAverager, AccumulatesBeforeItAverages) {
+  const auto x = SeededDraws(2).normal("x", {4, 16, 4});
+  EXPECT_EQ(together(2, 30,
+                     [&](Processes& processes) {
+                       Network whole, half;
+                       GradientAverager averager(processes, half.parameters(), /*unused=*/false);
+                       for (int64_t step = 0; step < 4; ++step) {
+                         whole.loss(x[step], true).backward();
+                         const auto own = x[step].chunk(2)[processes.rank()].chunk(2);
+                         averager.backward(half.loss(own[0], true) / 2, /*last=*/false);
+                         averager.backward(half.loss(own[1], true) / 2, /*last=*/true);
+                         expect_close(half.take_gradients(), whole.take_gradients());
+                       }
+                     }),
+            kGood2);
+}
+
+TEST(GradientAverager, ParametersThatAStepDoesNotUse) {
+  const auto x = SeededDraws(2).normal("x", {4, 16, 4});
+  EXPECT_EQ(together(2, 30,
+                     [&](Processes& processes) {
+                       Network whole, half;
+                       GradientAverager averager(processes, half.parameters(), /*unused=*/true);
+                       for (int64_t step = 0; step < 4; ++step) {
+                         const bool used = step % 2 == 0;
+                         whole.loss(x[step], used).backward();
+                         averager.backward(half.loss(x[step].chunk(2)[processes.rank()], used),
+                                           /*last=*/true);
+                         expect_close(half.take_gradients(), whole.take_gradients());
+                       }
+                     }),
+            kGood2);
+}
+
+TEST(Processes, AnErrorInOneIsTheReasonOfTheOthers) {
+  const auto ends = together(3, 30, [](Processes& processes) {
+    if (processes.rank() == 1) fail("cat.png", "is no picture", "remove it");
+    std::vector<double> values{1};
+    processes.mean(values);
+  });
+  EXPECT_EQ(ends[1], "cat.png: is no picture; remove it");
+  for (const size_t other : {0, 2}) {
+    EXPECT_THAT(ends[other],
+                StartsWith(str("process ", other, " of 3: process 1 ended: cat.png: is no picture")));
+    EXPECT_THAT(ends[other], HasSubstr("--resume"));
+  }
+}
+
+TEST(Processes, TheyLeaveTogetherAfterASignal) {
+  std::atomic<bool> written = false;
+  const auto stop = [&](Processes& processes) {
+    if (processes.first())
+      std::this_thread::sleep_for(std::chrono::milliseconds(300));  // writes its checkpoint
+    if (processes.first()) written = true;
+    throw Interrupted("stopped");
+  };
+  EXPECT_EQ(together(2, 30, stop, [&](int64_t) { EXPECT_TRUE(written); }),
+            (std::vector<std::string>{"stopped", "stopped"}));
+}
+
+TEST(Processes, OnlyOneComes) {
+  for (const int64_t rank : {0, 1}) {
+    const int64_t port = testing::free_port();
+    const auto start = std::chrono::steady_clock::now();
+    try {
+      const Processes alone({.rank = rank, .world = 2, .address = "127.0.0.1", .port = port}, at::kCPU, 1.5);
+      ADD_FAILURE() << "met nobody";
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), HasSubstr(rank == 0 ? "only 1 came within 1.5 s" : "can't be reached"));
+    }
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+  }
+}
+
+}  // namespace
+}  // namespace lacuna::train
