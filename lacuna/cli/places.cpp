@@ -7,13 +7,14 @@ namespace lacuna::cli {
 
 namespace fs = std::filesystem;
 
-std::vector<fs::path> recipe_files() {
-  std::vector<fs::path> candidates;
+namespace {
+
+std::vector<fs::path> toml_files() {
+  std::vector<fs::path> candidates = {fs::path(LACUNA_SOURCE_DIR) / "recipes"};
   std::error_code ignored;
-  if (const char* given = std::getenv("LACUNA_RECIPES")) candidates.emplace_back(given);
   const auto program = fs::read_symlink("/proc/self/exe", ignored);
   candidates.push_back(program.parent_path().parent_path() / "share" / "lacuna" / "recipes");
-  candidates.push_back(fs::path(LACUNA_SOURCE_DIR) / "recipes");
+  if (const char* given = std::getenv("LACUNA_RECIPES")) candidates.insert(candidates.begin(), given);
   std::vector<fs::path> out;
   for (const auto& folder : candidates) {
     if (!fs::is_directory(folder, ignored)) continue;
@@ -23,6 +24,22 @@ std::vector<fs::path> recipe_files() {
   }
   std::sort(out.begin(), out.end());
   return out;
+}
+
+constexpr const char* kClaims = "claims.toml";
+
+}  // namespace
+
+std::vector<fs::path> recipe_files() {
+  auto files = toml_files();
+  std::erase_if(files, [](const fs::path& path) { return path.filename() == kClaims; });
+  return files;
+}
+
+std::vector<fs::path> claim_files() {
+  auto files = toml_files();
+  std::erase_if(files, [](const fs::path& path) { return path.filename() != kClaims; });
+  return files;
 }
 
 }  // namespace lacuna::cli

@@ -9,4 +9,7 @@ namespace lacuna::cli {
 /// the source tree's.
 std::vector<std::filesystem::path> recipe_files();
 
+/// recipes/METHOD/claims.toml of the same folder: what `lacuna reproduce METHOD` runs.
+std::vector<std::filesystem::path> claim_files();
+
 }  // namespace lacuna::cli

@@ -206,8 +206,7 @@ Weights find_weights(const fs::path& run_or_file, bool prefer_best) {
   if (!fs::is_directory(run_or_file)) {
     if (is_pickle(run_or_file))
       fail(name, "a pickle, which may run any code when it is read",
-           "convert it in Python: safetensors.torch.save_file(torch.load(FILE, weights_only=True), "
-           "\"FILE.safetensors\"), or pass the dictionary inside that holds the tensors");
+           "convert it once: python tools/pth_to_safetensors.py FILE FILE.safetensors");
     return read_weights(run_or_file);
   }
   if (fs::exists(run_or_file / kModel)) return read_weights(run_or_file / kModel);

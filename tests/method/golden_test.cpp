@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <algorithm>
+#include <cctype>
 #include <cmath>
 
 #include "lacuna/core/error.h"
@@ -37,12 +39,31 @@ TEST(RenameKeys, MovesAndDrops) {
             Json({{"loss", {{"norm_pix", true}}}}));
 }
 
-TEST(Golden, MaePretrain) {
-  LACUNA_NEEDS_SHARED("goldens/mae/pretrain");
-  const auto result = verify_case(testing::shared_folder() / "goldens/mae/pretrain");
+struct OfficialCase {
+  const char* folder;
+  size_t outputs;
+};
+
+class Golden : public ::testing::TestWithParam<OfficialCase> {};
+
+TEST_P(Golden, EveryOutputAgrees) {
+  const std::string folder = std::string("goldens/") + GetParam().folder;
+  LACUNA_NEEDS_SHARED(folder);
+  const auto result = verify_case(testing::shared_folder() / folder);
   EXPECT_TRUE(result.pass) << result.to_json().dump(2);
-  EXPECT_EQ(result.outputs.size(), 17U);
+  EXPECT_EQ(result.outputs.size(), GetParam().outputs);
 }
+
+INSTANTIATE_TEST_SUITE_P(Official, Golden,
+                         ::testing::Values(OfficialCase{"mae/pretrain", 17}, OfficialCase{"mae/finetune", 90},
+                                           OfficialCase{"simmim/pretrain-swin", 12},
+                                           OfficialCase{"simmim/pretrain-vit", 14},
+                                           OfficialCase{"simmim/transfer", 244}),
+                         [](const auto& info) {
+                           std::string name = info.param.folder;
+                           std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(c); }, '_');
+                           return name;
+                         });
 
 }  // namespace
 }  // namespace lacuna

@@ -1,6 +1,8 @@
 #pragma once
 // Small runs of any registered method, for tests.
 
+#include <torch/types.h>
+
 #include <memory>
 #include <string>
 
@@ -17,7 +19,8 @@ inline void set_if_known(train::RunConfig& config, const std::string& key, const
 inline std::unique_ptr<train::RunConfig> tiny_config(const std::string& method, Size2 image, Size2 patch,
                                                      int64_t channels) {
   auto config = std::make_unique<train::RunConfig>(method);
-  set_if_known(*config, "encoder.arch", "vit");
+  for (const auto& setting : config->info().tiny) config->table.set_assignment(setting, "test");
+  set_if_known(*config, "mask.mask_patch_size", patch.h);
   set_if_known(*config, "encoder.img_size", {image.h, image.w});
   set_if_known(*config, "encoder.patch_size", {patch.h, patch.w});
   set_if_known(*config, "encoder.in_chans", channels);
@@ -36,7 +39,11 @@ inline Batch random_batch(const Method& method, int64_t samples, uint64_t seed =
   const auto input = method.input();
   Batch batch;
   batch.image = SeededDraws(seed).normal("picture", {samples, input.channels, input.size.h, input.size.w});
-  for (int64_t i = 0; i < samples; ++i) batch.sample.push_back(i);
+  batch.label = torch::arange(samples).remainder(3);
+  for (int64_t i = 0; i < samples; ++i) {
+    batch.sample.push_back(i);
+    batch.key.push_back("picture " + std::to_string(i));
+  }
   return batch;
 }
 

@@ -1,0 +1,213 @@
+#include "lacuna/eval/reproduce.h"
+
+#include <cmath>
+#include <cstdio>
+#include <numeric>
+
+#include "lacuna/core/error.h"
+#include "lacuna/core/log.h"
+#include "lacuna/eval/protocol.h"
+#include "lacuna/train/trainer.h"
+
+namespace lacuna::eval {
+
+namespace {
+
+constexpr int64_t kQuickShare = 10;
+
+std::string text_of(const Json& table, const std::string& key, const std::string& origin, bool needed) {
+  const auto found = table.find(key);
+  if (found != table.end() && found->is_string()) return found->get<std::string>();
+  if (needed || found != table.end()) fail(origin, str("a claim needs the string '", key, "'"), "add it");
+  return "";
+}
+
+std::vector<std::string> texts_of(const Json& table, const std::string& key, const std::string& origin) {
+  std::vector<std::string> out;
+  for (const auto& item : table.value(key, Json::array())) {
+    if (!item.is_string()) fail(origin, str("'", key, "' is no list of strings"), "write [\"key=value\", ...]");
+    out.push_back(item.get<std::string>());
+  }
+  return out;
+}
+
+void refuse_unknown(const Json& table, const std::vector<std::string>& known, const std::string& origin) {
+  for (const auto& [key, value] : table.items())
+    if (std::find(known.begin(), known.end(), key) == known.end())
+      fail(origin, str("unknown key '", key, "'"), suggest(key, known));
+}
+
+Arm read_arm(const Json& claim, const std::string& key, const std::string& origin) {
+  if (!claim.contains(key) || !claim[key].is_object())
+    fail(origin, str("a claim has no [claim.", key, "]"), "name both sides of the comparison");
+  const Json& table = claim[key];
+  refuse_unknown(table, {"name", "settings", "eval_settings"}, origin);
+  return {text_of(table, "name", origin, true), texts_of(table, "settings", origin),
+          texts_of(table, "eval_settings", origin)};
+}
+
+Claim read_claim(const Json& table, const io::fs::path& file) {
+  const std::string origin = file.string();
+  refuse_unknown(table,
+                 {"name", "statement", "paper", "recipe", "protocol", "metric", "settings", "eval_settings", "ours",
+                  "baseline", "margin"},
+                 origin);
+  Claim claim;
+  claim.name = text_of(table, "name", origin, true);
+  claim.statement = text_of(table, "statement", origin, true);
+  claim.paper = text_of(table, "paper", origin, true);
+  claim.recipe = (file.parent_path() / text_of(table, "recipe", origin, true)).string();
+  claim.protocol = text_of(table, "protocol", origin, true);
+  const auto metric = text_of(table, "metric", origin, false);
+  if (!metric.empty()) claim.metric = metric;
+  claim.settings = texts_of(table, "settings", origin);
+  claim.eval_settings = texts_of(table, "eval_settings", origin);
+  claim.ours = read_arm(table, "ours", origin);
+  claim.baseline = read_arm(table, "baseline", origin);
+  claim.margin = table.value("margin", 0.0);
+  return claim;
+}
+
+std::unique_ptr<train::RunConfig> arm_config(const Claim& claim, const Arm& arm, const ReproduceOptions& options,
+                                             int64_t seed) {
+  auto config = train::RunConfig::from_toml(read_toml(claim.recipe), claim.recipe);
+  if (!options.data.empty()) config->table.set("data.uri", options.data, "--data");
+  for (const auto* settings : {&claim.settings, &arm.settings})
+    for (const auto& setting : *settings) config->table.set_assignment(setting, "the claim");
+  config->table.set("train.seed", seed, "reproduce");
+  const int64_t steps = config->train.steps;
+  if (options.quick && steps > 0)
+    config->table.set("train.steps", std::max<int64_t>(2, steps / kQuickShare), "--quick");
+  return config;
+}
+
+/// Trains unless a finished run is there; seconds spent.
+double pretrain(const io::fs::path& run, std::unique_ptr<train::RunConfig> config) {
+  const auto checkpoint = train::newest_checkpoint(run);
+  if (checkpoint && checkpoint->state.value("finished", false)) return 0;
+  const bool resume = io::fs::exists(run / "config.toml");
+  if (resume) config = train::RunConfig::from_toml(read_toml((run / "config.toml").string()), run.string());
+  const double begin = log::monotonic_seconds();
+  train::Trainer(std::move(config), run, resume).run();
+  return log::monotonic_seconds() - begin;
+}
+
+double measure(const Claim& claim, const Arm& arm, const ReproduceOptions& options, int64_t seed,
+               const io::fs::path& run) {
+  auto settings = claim.eval_settings;
+  settings.insert(settings.end(), arm.eval_settings.begin(), arm.eval_settings.end());
+  settings.push_back(str("eval.seed=", seed));
+  if (Registry<Protocol>::instance().get(claim.protocol).trains) settings.push_back(str("train.seed=", seed));
+  const auto file = run / "evals" / (claim.protocol + ".json");
+  Json result;
+  if (io::fs::exists(file))
+    result = Json::parse(io::read_file(file), nullptr, /*allow_exceptions=*/false);
+  else
+    result = evaluate(claim.protocol, run.string(), options.data, options.test, settings, false).to_json();
+  const auto pointer = Json::json_pointer("/metrics/" + claim.metric);
+  if (!result.is_object() || !result.contains(pointer))
+    fail(str("claim ", claim.name), str("protocol ", claim.protocol, " gives no metric '", claim.metric, "'"),
+         "correct the claim's metric");
+  return result.at(pointer).get<double>();
+}
+
+ArmOutcome run_arm(const Claim& claim, const Arm& arm, const ReproduceOptions& options) {
+  ArmOutcome outcome;
+  const int64_t seeds = options.quick ? 1 : options.seeds;
+  for (int64_t seed = 0; seed < seeds; ++seed) {
+    const auto run = options.out / claim.name / str(arm.name, "-seed", seed);
+    log::info(str("== ", claim.name, ": ", arm.name, ", seed ", seed));
+    const double seconds = pretrain(run, arm_config(claim, arm, options, seed));
+    if (seconds > 0) outcome.seconds.push_back(seconds);
+    outcome.values.push_back(measure(claim, arm, options, seed, run));
+    log::info(str(claim.name, ": ", arm.name, ", seed ", seed, ": ", claim.metric, " ", outcome.values.back()));
+  }
+  return outcome;
+}
+
+std::string summary(const ArmOutcome& arm) {
+  char text[64];
+  std::snprintf(text, sizeof text, "%.4f +- %.4f (", arm.mean(), arm.deviation());
+  std::vector<std::string> values;
+  for (const double value : arm.values) {
+    char one[16];
+    std::snprintf(one, sizeof one, "%.4f", value);
+    values.emplace_back(one);
+  }
+  return str(text, join(values), ")");
+}
+
+Json to_json(const Arm& arm, const ArmOutcome& outcome) {
+  return {{"name", arm.name},
+          {"values", outcome.values},
+          {"mean", outcome.mean()},
+          {"deviation", outcome.deviation()},
+          {"seconds", outcome.seconds}};
+}
+
+}  // namespace
+
+std::vector<Claim> read_claims(const io::fs::path& file) {
+  const Json document = read_toml(file.string());
+  if (!document.contains("claim") || !document["claim"].is_array() || document["claim"].empty())
+    fail(file.string(), "holds no [[claim]]", "write one as docs/results.md describes");
+  std::vector<Claim> out;
+  for (const auto& table : document["claim"]) out.push_back(read_claim(table, file));
+  return out;
+}
+
+double ArmOutcome::mean() const {
+  return values.empty() ? 0 : std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
+
+double ArmOutcome::deviation() const {
+  if (values.size() < 2) return 0;
+  double sum = 0;
+  for (const double value : values) sum += (value - mean()) * (value - mean());
+  return std::sqrt(sum / static_cast<double>(values.size() - 1));
+}
+
+bool Outcome::is_clear() const {
+  if (ours.values.size() < 2) return false;
+  const auto variance = [](const ArmOutcome& arm) {
+    return arm.deviation() * arm.deviation() / static_cast<double>(arm.values.size());
+  };
+  return difference() > claim.margin && difference() > 2 * std::sqrt(variance(ours) + variance(baseline));
+}
+
+Json Outcome::to_json() const {
+  return {{"claim", claim.name},
+          {"statement", claim.statement},
+          {"paper", claim.paper},
+          {"protocol", claim.protocol},
+          {"metric", claim.metric},
+          {"ours", eval::to_json(claim.ours, ours)},
+          {"baseline", eval::to_json(claim.baseline, baseline)},
+          {"difference", difference()},
+          {"margin", claim.margin},
+          {"holds", holds()},
+          {"clear", is_clear()}};
+}
+
+std::string Outcome::to_text() const {
+  const size_t width = std::max(claim.ours.name.size(), claim.baseline.name.size());
+  const auto line = [&](const Arm& arm, const ArmOutcome& outcome) {
+    return str("\n  ", arm.name, std::string(width - arm.name.size(), ' '), "  ", claim.metric, " ", summary(outcome));
+  };
+  std::string verdict = holds() ? "the direction holds" : "the direction does NOT hold";
+  if (ours.values.size() < 2)
+    verdict += ", on one seed: no evidence either way";
+  else if (holds() && !is_clear())
+    verdict += ", within two standard errors: more seeds or a longer run would tell";
+  return str(claim.name, ": ", claim.statement, "\n  paper: ", claim.paper, line(claim.ours, ours),
+             line(claim.baseline, baseline), "\n  difference ", difference(), ": ", verdict);
+}
+
+Outcome reproduce(const Claim& claim, const ReproduceOptions& options) {
+  Outcome outcome{.claim = claim, .ours = {}, .baseline = {}};
+  outcome.ours = run_arm(claim, claim.ours, options);
+  outcome.baseline = run_arm(claim, claim.baseline, options);
+  return outcome;
+}
+
+}  // namespace lacuna::eval

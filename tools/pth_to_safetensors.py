@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+"""Converts a PyTorch checkpoint (.pth, .pt, .bin) to safetensors, without running what the pickle holds.
+
+usage: pth_to_safetensors.py IN.pth OUT.safetensors [--key model]
+"""
+import argparse
+import sys
+
+
+def tensors_of(checkpoint, key):
+    """The dictionary of tensors inside: under `key`, or the usual names, or the checkpoint itself."""
+    import torch
+
+    keys = [key] if key else ["model", "state_dict", "model_state_dict", "module"]
+    for name in keys:
+        if isinstance(checkpoint, dict) and isinstance(checkpoint.get(name), dict):
+            checkpoint = checkpoint[name]
+            break
+    else:
+        if key:
+            raise SystemExit(f"pth_to_safetensors: no dictionary under '{key}'; it holds {', '.join(map(str, checkpoint))}")
+    found = {name: value for name, value in checkpoint.items() if isinstance(value, torch.Tensor)}
+    if not found:
+        raise SystemExit(f"pth_to_safetensors: no tensors found; name their dictionary: --key one of {', '.join(map(str, checkpoint))}")
+    left = sorted(set(map(str, checkpoint)) - set(found))
+    if left:
+        print(f"left out, as they are no tensors: {', '.join(left)}", file=sys.stderr)
+    # DistributedDataParallel's prefix is no part of any name; safetensors stores no shared memory twice.
+    return {name.removeprefix("module."): value.detach().cpu().contiguous().clone() for name, value in found.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("source")
+    parser.add_argument("target")
+    parser.add_argument("--key", help="the entry that holds the tensors; model or state_dict by default")
+    options = parser.parse_args()
+    import torch
+    from safetensors.torch import save_file
+
+    try:
+        checkpoint = torch.load(options.source, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise SystemExit(f"pth_to_safetensors: {options.source}: no such file")
+    except Exception as error:
+        raise SystemExit(
+            f"pth_to_safetensors: {options.source}: {str(error).splitlines()[0]}; it holds more than tensors, or is no checkpoint")
+    tensors = tensors_of(checkpoint, options.key)
+    save_file(tensors, options.target, metadata={"format": "pt"})
+    print(f"{options.target}: {len(tensors)} tensors, {sum(t.numel() for t in tensors.values()):,} numbers")
+
+
+if __name__ == "__main__":
+    main()
