@@ -133,7 +133,9 @@ Table vit_table() {
       .add(kViTBlock, "blocks.#.", "vit.encoder.layer.#.")
       .add(kViTBlock, "decoder_blocks.#.", "decoder.decoder_layers.#.")
       .add(kViTBlock5, "blocks.#.", "vit.layers.#.")
-      .add(kViTBlock5, "decoder_blocks.#.", "decoder.decoder_layers.#.");
+      .add(kViTBlock5, "decoder_blocks.#.", "decoder.decoder_layers.#.")
+      // What save_pretrained of transformers 5.24 makes of the decoder's names.
+      .add(kViTBlock, "decoder_blocks.#.", "decoder.decoder_encoder.layer.#.");
 }
 
 Table swin_table() {

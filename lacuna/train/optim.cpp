@@ -165,8 +165,8 @@ std::vector<ParamGroup> parameter_groups(const Method& method, double weight_dec
 
 Optimizer::Optimizer(std::vector<ParamGroup> groups) : groups_(std::move(groups)) { check_groups(groups_); }
 
-void Optimizer::step(double lr) {
-  step([lr](double lr_scale) { return lr * lr_scale; });
+Rate scaled_rate(double lr) {
+  return [lr](double lr_scale) { return lr * lr_scale; };
 }
 
 void Optimizer::zero_grad() {

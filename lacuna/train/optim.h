@@ -24,6 +24,8 @@ std::vector<ParamGroup> parameter_groups(const Method& method, double weight_dec
 
 /// The learning rate of a group, given its lr_scale.
 using Rate = std::function<double(double lr_scale)>;
+/// lr * lr_scale.
+Rate scaled_rate(double lr);
 
 /// An update rule over groups of parameters.
 class Optimizer {
@@ -33,8 +35,7 @@ class Optimizer {
   virtual ~Optimizer() = default;
   /// One update from the parameters' .grad; parameters without one are left alone.
   virtual void step(const Rate& rate) = 0;
-  /// Every group at lr * lr_scale.
-  void step(double lr);
+  void step(double lr) { step(scaled_rate(lr)); }  ///< every group at lr * lr_scale
   void zero_grad();                                                  ///< drops the parameters' gradients
   const std::vector<ParamGroup>& groups() const { return groups_; }  ///< as given
   /// State by "<kind>.<parameter name>"; shares memory.

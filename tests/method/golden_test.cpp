@@ -59,8 +59,8 @@ INSTANTIATE_TEST_SUITE_P(Official, Golden,
                                            OfficialCase{"simmim/pretrain-swin", 12},
                                            OfficialCase{"simmim/pretrain-vit", 14},
                                            OfficialCase{"simmim/transfer", 244}),
-                         [](const auto& info) {
-                           std::string name = info.param.folder;
+                         [](const auto& tested) {
+                           std::string name = tested.param.folder;
                            std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(c); }, '_');
                            return name;
                          });

@@ -26,13 +26,19 @@ def import_timm():
     try:
         import torchvision  # noqa: F401
     except ImportError:
+        class Names(type):
+            def __getattr__(cls, name):
+                if name.startswith("__"):
+                    raise AttributeError(name)
+                return name
+
         class Stub(types.ModuleType):
             __path__ = []
 
             def __getattr__(self, name):
                 if name.startswith("__"):
                     raise AttributeError(name)
-                return type(name, (), {})
+                return Names(name, (), {})
 
         import importlib.abc
         import importlib.machinery
@@ -90,7 +96,7 @@ def pictures():
     pixels = generator.integers(0, 256, (6, 32, 32, 3), dtype=numpy.uint8)
     for i, picture in enumerate(pixels):
         Image.fromarray(picture).save(folder / f"{i}.png")
-    return folder, (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
+    return folder, ((torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5).contiguous()
 
 
 DATA, IMAGES = pictures()

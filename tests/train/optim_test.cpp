@@ -1,5 +1,7 @@
 #include "lacuna/train/optim.h"
 
+#include "lacuna/train/schedule.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/torch.h>

@@ -44,7 +44,7 @@ class EveryMethod : public ::testing::TestWithParam<Case> {
   StepResult step(int64_t first_sample) {
     auto batch = testing::random_batch(*method_, 4, static_cast<uint64_t>(first_sample));
     for (auto& sample : batch.sample) sample += first_sample;
-    return take_step(*method_, *optimizer_, {batch}, 1e-3, config_->train, spikes_);
+    return take_step(*method_, *optimizer_, {batch}, scaled_rate(1e-3), config_->train, spikes_);
   }
 
   std::unique_ptr<RunConfig> config_;
