@@ -142,7 +142,7 @@ void Beit::initialize(Draws& draws) {
   const auto fill = [&](const Tensor& parameter, const std::string& name) {
     trunc_normal_(parameter, kStd, draws, name, config_.init_bound);
   };
-  for (const auto& child : named_modules(""))
+  for (const auto& child : named_modules("", /*include_self=*/false))
     if (const auto linear = std::dynamic_pointer_cast<Linear>(child.value()))
       fill(linear->weight, child.key() + ".weight");
   fill(patch_embed_->proj()->weight, "patch_embed.proj.weight");

@@ -261,7 +261,7 @@ Swin::Swin(const SwinConfig& config) : config_(config) {
 }
 
 void Swin::initialize(Draws& draws) {
-  for (const auto& child : named_modules(""))
+  for (const auto& child : named_modules("", /*include_self=*/false))
     if (const auto linear = std::dynamic_pointer_cast<Linear>(child.value()))
       trunc_normal_(linear->weight, 0.02, draws, child.key() + ".weight");
   default_conv_init_(patch_embed_->proj()->weight, patch_embed_->proj()->bias, draws, "patch_embed.proj");

@@ -38,11 +38,23 @@ io::Metadata weights_metadata(const RunConfig& config, int64_t step) {
           {"lacuna.step", str(step)}};
 }
 
+// What weights without a config do not say, this run does.
+std::vector<std::string> hints(const RunConfig& config) {
+  std::vector<std::string> out;
+  for (const char* key : {"encoder.num_heads", "data.mean", "data.std"})
+    if (config.table.has(key)) out.push_back(str(key, "=", config.table.get(key).dump()));
+  const bool swin = config.table.get("encoder.arch").get<std::string>().starts_with("swin");
+  if (swin) out.push_back(str("encoder.img_size=", config.table.get("encoder.img_size").dump()));
+  return out;
+}
+
 // Where the run starts from, and what of it did not fit, is written into the run's config and log.
-void load_init(Method& method, const TrainConfig& config) {
-  if (config.init.empty()) return;
-  const auto weights = open_weights(config.init);
-  const auto skipped = load_into(method, weights, *config_of(weights), config.init_partial);
+void load_init(Method& method, const RunConfig& config) {
+  if (config.train.init.empty()) return;
+  const auto weights = open_weights(config.train.init);
+  const bool says_what_it_is = weights.metadata.count("lacuna.config") != 0;
+  const auto source = says_what_it_is ? config_of(weights) : config_of(weights, hints(config));
+  const auto skipped = load_into(method, weights, *source, config.train.init_partial);
   log::info(str("started from ", weights.origin));
   if (!skipped.empty()) log::warn(str(skipped.size(), " tensors not loaded: ", join(skipped)));
 }
@@ -145,7 +157,7 @@ Trainer::Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, boo
   optimizer_ = make_optimizer(*method_, train);
   const bool first = !processes || processes->first();
   if (first) monitor_ = std::make_unique<Monitor>(*config_, dataset_, transform, device_);
-  if (!resume) load_init(*method_, train);
+  if (!resume) load_init(*method_, *config_);
   if (first) folder_ = std::make_unique<RunFolder>(run, resume);
   if (!resume) {
     if (first) folder_->write_config(config_->to_toml());
@@ -273,7 +285,8 @@ void Trainer::step_once() {
   };
   const double lr = rate(1);
   const auto batches = next_batches();
-  const auto result = take_step(*method_, *optimizer_, batches, rate, config_->train, spikes_, averager_.get());
+  const auto result =
+      take_step(*method_, *optimizer_, batches, rate, config_->train, spikes_, averager_.get());
   ++step_;
   position_ = loader_->position();
   stop_ = result.stop;

@@ -107,7 +107,7 @@ TEST(Init, BoundsAndSpread) {
   const double bound = std::sqrt(6.0 / (64 + 128));
   EXPECT_LE(weight.abs().max().item<double>(), bound);
   EXPECT_NEAR(weight.std().item<double>(), bound / std::sqrt(3.0), 0.01 * bound);
-  trunc_normal_(weight, 0.02, draws, "t");
+  trunc_normal_(weight, 0.02, draws, "t", 0.04);
   EXPECT_LE(weight.abs().max().item<double>(), 0.04 + 1e-9);
   EXPECT_NEAR(weight.std().item<double>(), 0.02 * 0.8796, 0.0003);  // deviation of N(0,1) cut at +-2
 }
