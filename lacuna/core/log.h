@@ -11,6 +11,11 @@ std::ostream& human();
 /// After this call human text always goes to stderr.
 void reserve_stdout();
 
+enum class Colour { kRed = 31, kGreen = 32, kYellow = 33 };
+/// `text` in a colour when file descriptor `out` is a terminal that wants colours: NO_COLOR is unset or empty
+/// (no-color.org) and TERM is not "dumb". Elsewhere `text` as it is.
+std::string in_colour(const std::string& text, Colour colour, int out);
+
 void info(const std::string& line);
 void warn(const std::string& line);  ///< prefixed with "warning: "
 

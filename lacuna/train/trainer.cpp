@@ -23,26 +23,11 @@ std::string rounded(double value, int digits = 3) {
   return out.str();
 }
 
-std::unique_ptr<Optimizer> make_optimizer(const Method& method, const TrainConfig& config) {
-  auto groups = parameter_groups(method, config.weight_decay, config.layer_decay);
-  if (config.optimizer == "lars") return make_lars(std::move(groups), config.momentum);
-  return make_adamw(std::move(groups), config.betas[0], config.betas[1]);
-}
-
 io::Metadata weights_metadata(const RunConfig& config, int64_t step) {
   return {{"format", "pt"},
           {"lacuna.method", config.method},
           {"lacuna.config", config.to_toml()},
           {"lacuna.step", str(step)}};
-}
-
-// Where the run starts from, and what of it did not fit, is written into the run's config and log.
-void load_init(Method& method, const TrainConfig& config) {
-  if (config.init.empty()) return;
-  const auto weights = find_weights(config.init);
-  const auto skipped = load_weights(method, weights.tensors, weights.origin, config.init_partial);
-  log::info(str("started from ", weights.origin));
-  if (!skipped.empty()) log::warn(str(skipped.size(), " tensors not loaded: ", join(skipped)));
 }
 
 void save_batches(const io::fs::path& run, const std::vector<Batch>& batches, int64_t step) {
@@ -99,6 +84,20 @@ data::ImageTransform make_transform(const RunConfig& config, const Method& metho
           input.channels,
           {config.data.mean, config.data.std},
           {.max_pixels = config.data.max_pixels}};
+}
+
+std::unique_ptr<Optimizer> make_optimizer(const Method& method, const TrainConfig& config) {
+  auto groups = parameter_groups(method, config.weight_decay, config.layer_decay);
+  if (config.optimizer == "lars") return make_lars(std::move(groups), config.momentum);
+  return make_adamw(std::move(groups), config.betas[0], config.betas[1]);
+}
+
+void load_init(Method& method, const TrainConfig& config) {
+  if (config.init.empty()) return;
+  const auto weights = find_weights(config.init);
+  const auto skipped = load_weights(method, weights.tensors, weights.origin, config.init_partial);
+  log::info(str("started from ", weights.origin));
+  if (!skipped.empty()) log::warn(str(skipped.size(), " tensors not loaded: ", join(skipped)));
 }
 
 Trainer::Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, bool resume)
