@@ -1,6 +1,7 @@
 // The program: finds the subcommand, and turns every ending into its exit code (contracts.md, "The program").
 
 #include <torch/version.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <iostream>
@@ -27,7 +28,7 @@ constexpr int kDone = 0, kCheckFailed = 1, kBadInput = 2, kInterrupted = 130;
 
 int complain(const std::string& line) {
   std::fflush(stdout);
-  std::cerr << "lacuna: " << line << std::endl;
+  std::cerr << log::in_colour("lacuna:", log::Colour::kRed, STDERR_FILENO) << " " << line << std::endl;
   return kBadInput;
 }
 

@@ -5,6 +5,7 @@
 
 #include "lacuna/cli/command.h"
 #include "lacuna/core/log.h"
+#include "lacuna/train/dry_run.h"
 #include "lacuna/train/trainer.h"
 
 namespace lacuna::cli {
@@ -13,7 +14,7 @@ namespace {
 struct Options {
   std::string what, data, out, init;
   std::vector<std::string> settings;
-  bool resume = false, partial = false;
+  bool resume = false, partial = false, dry_run = false, no_measure = false;
   Output output;
 };
 
@@ -44,6 +45,11 @@ void pretrain(const Options& options) {
   for (const auto& setting : options.settings) config->table.set_assignment(setting, "--set");
   if (!options.init.empty()) config->table.set("train.init", options.init, "--init");
   if (options.partial) config->table.set("train.init_partial", true, "--partial");
+  if (options.dry_run) {
+    const auto result = train::dry_run(*config, !options.no_measure);
+    options.output.print(result.to_json(), config->to_toml() + "\n" + result.to_text());
+    return;
+  }
   const auto processes =
       train::join_processes(train::choose_device(config->train.device), config->train.timeout_s);
   train::run_together(processes.get(), [&] {
@@ -62,13 +68,20 @@ const Register<Command> registered{
        auto options = std::make_shared<Options>();
        app.add_option("what", options->what, "a method (`lacuna list methods`) or a recipe.toml");
        app.add_option("--data", options->data, "data URI or path; the recipe's, else synthetic:scenes");
-       app.add_option("--out", options->out, "the run's folder")->required();
+       app.add_option("--out", options->out, "the run's folder");
        app.add_option("--set", options->settings, "key=value, as often as wanted")->take_all();
        app.add_option("--init", options->init, "weights to start from");
        app.add_flag("--partial", options->partial, "load what fits of --init and say what did not");
-       app.add_flag("--resume", options->resume, "continue the run in --out");
+       auto* resume = app.add_flag("--resume", options->resume, "continue the run in --out");
+       auto* dry_run = app.add_flag("--dry-run", options->dry_run,
+                                    "show config, size, memory, steps and time of the run; write nothing")
+                           ->excludes(resume);
+       app.add_flag("--no-measure", options->no_measure, "with --dry-run: take no steps to measure the time")
+           ->needs(dry_run);
        options->output.add_to(app);
        return [options] {
+         if (options->out.empty() && !options->dry_run)
+           fail("pretrain", "--out is not given", "name the run's folder: --out run");
          if (options->what.empty() && !options->resume)
            fail("pretrain", "no method or recipe is named", "write e.g. lacuna pretrain mae --out run");
          pretrain(*options);

@@ -1,8 +1,11 @@
 // lacuna verify CASE...
 
+#include <unistd.h>
+
 #include <iostream>
 
 #include "lacuna/cli/command.h"
+#include "lacuna/core/log.h"
 #include "lacuna/method/golden.h"
 
 namespace lacuna::cli {
@@ -31,7 +34,10 @@ void verify(const Options& options) {
     const auto result = verify_or_explain(folder);
     failed += result.pass ? 0 : 1;
     results.push_back(result.to_json());
-    if (!options.output.json) std::cout << result.to_line() << std::endl;
+    if (options.output.json) continue;
+    const auto line = result.to_line();  // PASS or FAIL first
+    const auto colour = result.pass ? log::Colour::kGreen : log::Colour::kRed;
+    std::cout << log::in_colour(line.substr(0, 4), colour, STDOUT_FILENO) << line.substr(4) << std::endl;
   }
   if (options.output.json) std::cout << Json({{"cases", results}}).dump(2) << std::endl;
   if (failed > 0) throw CheckFailed(str(failed, " of ", options.cases.size(), " cases failed"));

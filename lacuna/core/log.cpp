@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <iostream>
 #include <mutex>
 
@@ -20,6 +21,10 @@ std::atomic<bool> bar_drawn{false};
 std::atomic<bool> quiet{false};
 std::mutex output;
 
+int human_descriptor() {
+  return !stdout_reserved && isatty(STDOUT_FILENO) != 0 ? STDOUT_FILENO : STDERR_FILENO;
+}
+
 bool on_terminal() { return isatty(stdout_reserved ? STDERR_FILENO : STDOUT_FILENO) != 0; }
 
 void print(const std::string& line) {
@@ -33,7 +38,7 @@ constexpr int kBarWidth = 28;
 
 }  // namespace
 
-std::ostream& human() { return !stdout_reserved && isatty(STDOUT_FILENO) != 0 ? std::cout : std::cerr; }
+std::ostream& human() { return human_descriptor() == STDOUT_FILENO ? std::cout : std::cerr; }
 
 void reserve_stdout() { stdout_reserved = true; }
 
@@ -43,7 +48,17 @@ void info(const std::string& line) {
   if (!quiet) print(line);
 }
 
-void warn(const std::string& line) { print("warning: " + line); }
+std::string in_colour(const std::string& text, Colour colour, int out) {
+  const char *refused = std::getenv("NO_COLOR"), *terminal = std::getenv("TERM");
+  const bool dumb = terminal != nullptr && std::string_view(terminal) == "dumb";
+  if (isatty(out) == 0 || (refused != nullptr && *refused != '\0') || dumb) return text;
+  return str("\033[", static_cast<int>(colour), "m", text, "\033[0m");
+}
+
+
+void warn(const std::string& line) {
+  print(in_colour("warning:", Colour::kYellow, human_descriptor()) + " " + line);
+}
 
 double monotonic_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();

@@ -14,6 +14,11 @@ void reserve_stdout();
 /// After this call only warnings are printed: of several processes one speaks for all.
 void only_warnings();
 
+enum class Colour { kRed = 31, kGreen = 32, kYellow = 33 };
+/// `text` in a colour when file descriptor `out` is a terminal that wants colours: NO_COLOR is unset or empty
+/// (no-color.org) and TERM is not "dumb". Elsewhere `text` as it is.
+std::string in_colour(const std::string& text, Colour colour, int out);
+
 void info(const std::string& line);  ///< one line on human(), safe from any thread
 void warn(const std::string& line);  ///< prefixed with "warning: "
 

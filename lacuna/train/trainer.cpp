@@ -25,12 +25,6 @@ std::string rounded(double value, int digits = 3) {
   return out.str();
 }
 
-std::unique_ptr<Optimizer> make_optimizer(const Method& method, const TrainConfig& config) {
-  auto groups = parameter_groups(method, config.weight_decay, config.layer_decay);
-  if (config.optimizer == "lars") return make_lars(std::move(groups), config.momentum);
-  return make_adamw(std::move(groups), config.betas[0], config.betas[1]);
-}
-
 io::Metadata weights_metadata(const RunConfig& config, int64_t step) {
   return {{"format", "pt"},
           {"lacuna.method", config.method},
@@ -46,17 +40,6 @@ std::vector<std::string> hints(const RunConfig& config) {
   const bool swin = config.table.get("encoder.arch").get<std::string>().starts_with("swin");
   if (swin) out.push_back(str("encoder.img_size=", config.table.get("encoder.img_size").dump()));
   return out;
-}
-
-// Where the run starts from, and what of it did not fit, is written into the run's config and log.
-void load_init(Method& method, const RunConfig& config) {
-  if (config.train.init.empty()) return;
-  const auto weights = open_weights(config.train.init);
-  const bool says_what_it_is = weights.metadata.count("lacuna.config") != 0;
-  const auto source = says_what_it_is ? config_of(weights) : config_of(weights, hints(config));
-  const auto skipped = load_into(method, weights, *source, config.train.init_partial);
-  log::info(str("started from ", weights.origin));
-  if (!skipped.empty()) log::warn(str(skipped.size(), " tensors not loaded: ", join(skipped)));
 }
 
 void save_batches(const io::fs::path& run, const std::vector<Batch>& batches, int64_t step,
@@ -129,6 +112,22 @@ data::ImageTransform make_transform(const RunConfig& config, const Method& metho
           input.channels,
           {config.data.mean, config.data.std},
           {.max_pixels = config.data.max_pixels}};
+}
+
+std::unique_ptr<Optimizer> make_optimizer(const Method& method, const TrainConfig& config) {
+  auto groups = parameter_groups(method, config.weight_decay, config.layer_decay);
+  if (config.optimizer == "lars") return make_lars(std::move(groups), config.momentum);
+  return make_adamw(std::move(groups), config.betas[0], config.betas[1]);
+}
+
+void load_init(Method& method, const RunConfig& config) {
+  if (config.train.init.empty()) return;
+  const auto weights = open_weights(config.train.init);
+  const bool says_what_it_is = weights.metadata.count("lacuna.config") != 0;
+  const auto source = says_what_it_is ? config_of(weights) : config_of(weights, hints(config));
+  const auto skipped = load_into(method, weights, *source, config.train.init_partial);
+  log::info(str("started from ", weights.origin));
+  if (!skipped.empty()) log::warn(str(skipped.size(), " tensors not loaded: ", join(skipped)));
 }
 
 Trainer::Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, bool resume,

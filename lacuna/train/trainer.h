@@ -29,6 +29,11 @@ std::shared_ptr<data::Dataset> settle_data(RunConfig& config,
 /// Record -> input of `method`, as the config says.
 data::ImageTransform make_transform(const RunConfig& config, const Method& method);
 
+/// The optimiser that `config` names, over the method's trainable parameters.
+std::unique_ptr<Optimizer> make_optimizer(const Method& method, const TrainConfig& config);
+/// Loads train.init, if there is one; where a run starts from, and what of it did not fit, is logged.
+void load_init(Method& method, const RunConfig& config);
+
 /// One run in one folder. The same config and seed give the same losses, bit for bit on one machine, however
 /// often the run was stopped and resumed.
 class Trainer {

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "tests/support/program.h"
@@ -129,6 +131,160 @@ TEST(Usage, VerifyPassesAndFails) {
   EXPECT_THAT(refused.out, HasSubstr("FAIL tight  worst=case"));
   EXPECT_THAT(refused.out, HasSubstr("unknown.key"));
   EXPECT_THAT(refused.out, HasSubstr("PASS mae/pretrain")) << "the others are still checked";
+}
+
+// --- pretrain --dry-run ----------------------------------------------------------------------------------
+
+const std::vector<std::string> kTinyRun = {"pretrain",
+                                           "mae",
+                                           "--dry-run",
+                                           "--data",
+                                           "synthetic:scenes?count=64&size=32",
+                                           "--set",
+                                           "encoder.img_size=32",
+                                           "--set",
+                                           "encoder.patch_size=8",
+                                           "--set",
+                                           "encoder.embed_dim=24",
+                                           "--set",
+                                           "encoder.depth=2",
+                                           "--set",
+                                           "encoder.num_heads=2",
+                                           "--set",
+                                           "decoder.embed_dim=16",
+                                           "--set",
+                                           "decoder.depth=1",
+                                           "--set",
+                                           "decoder.num_heads=2",
+                                           "--set",
+                                           "train.batch_size=8",
+                                           "--set",
+                                           "train.epochs=50"};
+
+Outcome dry_run(const std::vector<std::string>& more) {
+  auto arguments = kTinyRun;
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return run_program(arguments);
+}
+
+TEST(DryRun, CountsWhatTheRunWouldBe) {
+  const TemporaryFolder folder;
+  const auto outcome = dry_run({"--json", "--out", (folder / "run").string()});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_FALSE(fs::exists(folder / "run"));
+  const auto run = nlohmann::json::parse(outcome.out);
+  EXPECT_EQ(run["steps"], 400);
+  EXPECT_EQ(run["steps_per_epoch"], 8);
+  EXPECT_EQ(run["config"]["encoder"]["embed_dim"], 24);
+  EXPECT_EQ(run["config"]["encoder"]["in_chans"], 3) << "as the data say";
+  EXPECT_EQ(run["config"]["data"]["mean"].size(), 3U) << "measured";
+
+  // A block of width D: 2 norms, qkv, proj, two layers of 4 D, all with biases.
+  const auto block = [](int64_t d) {
+    return 2 * 2 * d + 3 * d * (d + 1) + d * (d + 1) + 4 * d * (d + 1) + d * (4 * d + 1);
+  };
+  const int64_t encoder = 192 * 24 + 24 + 24 + 17 * 24 + 2 * block(24) + 2 * 24;
+  const int64_t rest = 16 + 24 * 16 + 16 + 17 * 16 + block(16) + 2 * 16 + 16 * 192 + 192;
+  const auto& parameters = run["parameters"];
+  EXPECT_EQ(parameters["encoder"], encoder);
+  EXPECT_EQ(parameters["rest"], rest);
+  EXPECT_EQ(parameters["trainable"], encoder + rest - 17 * 24 - 17 * 16) << "position tables are fixed";
+  const auto& memory = run["memory_bytes"];
+  EXPECT_EQ(memory["weights"], 4 * (encoder + rest));
+  EXPECT_EQ(memory["gradients"], 4 * parameters["trainable"].get<int64_t>());
+  EXPECT_EQ(memory["optimizer"], 8 * parameters["trainable"].get<int64_t>());
+  // At least what the first block's layers must keep for 8 pictures of 5 tokens, at most 100 times that.
+  const double kept = 8 * 5 * 24 * 4 * 10;
+  EXPECT_GT(memory["activations"], kept);
+  EXPECT_LT(memory["activations"], 100 * kept);
+  EXPECT_GE(run["time"]["measured_steps"], 1);
+  EXPECT_GT(run["time"]["seconds_a_step"], 0);
+  EXPECT_DOUBLE_EQ(run["time"]["seconds"], 400 * run["time"]["seconds_a_step"].get<double>());
+  EXPECT_FALSE(run["rules"].empty());
+  EXPECT_FALSE(run["warnings"].empty()) << "a batch of 8 is small";
+}
+
+TEST(DryRun, NeedsNoFolderAndNoMeasuring) {
+  const auto outcome = dry_run({"--no-measure"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("embed_dim = 24"));
+  EXPECT_THAT(outcome.out, HasSubstr("time        not measured: --no-measure"));
+  EXPECT_THAT(outcome.out, HasSubstr("warning     effective batch 8 is small"));
+  EXPECT_THAT(outcome.out, HasSubstr("nothing was written"));
+  const TemporaryFolder folder;
+  expect_refused({"pretrain", "mae", "--out", (folder / "run").string(), "--dry-run", "--resume"},
+                 "--resume");
+  expect_refused({"pretrain", "mae", "--out", (folder / "run").string(), "--no-measure"}, "--dry-run");
+  expect_refused({"pretrain", "mae"}, "--out");
+  auto wrong = kTinyRun;
+  wrong.insert(wrong.end(), {"--set", "train.batch_size=100000"});
+  expect_refused(wrong, "smaller train.batch_size");
+}
+
+// --- shell completion ------------------------------------------------------------------------------------
+
+/// Runs `script` in a shell; its output.
+std::string shell(const std::string& name, const std::string& script) {
+  const TemporaryFolder folder;
+  std::ofstream(folder / "script") << script;
+  const std::string command =
+      name + " " + (folder / "script").string() + " > " + (folder / "out").string() + " 2>&1";
+  const int code = std::system(command.c_str());
+  return slurp(folder / "out") + (code == 0 ? "" : "exit code " + std::to_string(code));
+}
+
+bool installed(const std::string& name) {
+  return std::system(("command -v " + name + " > /dev/null").c_str()) == 0;
+}
+
+/// What bash offers behind "lacuna ...", the last word being under way.
+std::string offered(const std::string& words) {
+  static const std::string script = run_program({"completion", "bash"}).out;
+  const auto last = std::count(words.begin(), words.end(), ' ');
+  return shell("bash", script + "COMP_WORDS=(" + words + ")\nCOMP_CWORD=" + std::to_string(last) +
+                           "\n_lacuna\nprintf '%s ' \"${COMPREPLY[@]}\"\n");
+}
+
+TEST(Completion, BashOffersCommandsNamesAndFlags) {
+  EXPECT_EQ(offered("lacuna pre"), "pretrain preview ");
+  EXPECT_EQ(offered("lacuna pretrain ma"), "mae ");
+  EXPECT_EQ(offered("lacuna info ma"), "mae ");
+  EXPECT_EQ(offered("lacuna eval kn"), "knn ");
+  EXPECT_EQ(offered("lacuna list re"), "recipes ");
+  EXPECT_EQ(offered("lacuna pretrain --dr"), "--dry-run ");
+  EXPECT_THAT(offered("lacuna pretrain /"), HasSubstr("recipes/mae/"));
+  EXPECT_EQ(offered("lacuna pretrain --out ma"), " ") << "no method where a folder is wanted";
+}
+
+TEST(Completion, EveryShellAcceptsItsScript) {
+  for (const std::string name : {"bash", "zsh", "fish"}) {
+    const auto outcome = run_program({"completion", name});
+    EXPECT_EQ(outcome.code, 0);
+    for (const std::string word : {"pretrain", "features", "mae", "knn", "dry-run"})
+      EXPECT_THAT(outcome.out, HasSubstr(word)) << name;
+    if (installed(name)) {
+      EXPECT_EQ(shell(name + " -n", outcome.out), "") << name;
+    }
+  }
+  expect_refused({"completion", "tcsh"}, "zsh");
+}
+
+TEST(Completion, FishOffersMethods) {
+  if (!installed("fish")) GTEST_SKIP() << "fish is not installed";
+  const auto script = run_program({"completion", "fish"}).out;
+  EXPECT_THAT(shell("fish", script + "complete -C 'lacuna pretrain ma'\n"), HasSubstr("mae"));
+  EXPECT_THAT(shell("fish", script + "complete -C 'lacuna ev'\n"), HasSubstr("eval\tmeasure"));
+}
+
+// --- colour ----------------------------------------------------------------------------------------------
+
+TEST(Colour, OnTerminalsThatWantIt) {
+  EXPECT_THAT(run_in_terminal({"info", "mea"}), HasSubstr("\033[31mlacuna:\033[0m method 'mea'"));
+  EXPECT_THAT(run_in_terminal({"info", "mea"}, {"NO_COLOR=1"}), Not(HasSubstr("\033")));
+  EXPECT_THAT(run_in_terminal({"info", "mea"}, {"TERM=dumb"}), Not(HasSubstr("\033")));
+  EXPECT_THAT(run_in_terminal({"info", "mea"}, {"NO_COLOR="}), HasSubstr("\033[31m"))
+      << "empty counts as unset";
+  EXPECT_THAT(run_program({"info", "mea"}).err, Not(HasSubstr("\033")));
 }
 
 }  // namespace

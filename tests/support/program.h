@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <pty.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -102,6 +103,29 @@ class Running {
 inline Outcome run_program(const std::vector<std::string>& arguments) {
   const TemporaryFolder folder;
   return Running(arguments, folder.path()).wait();
+}
+
+/// What the program writes to a terminal of its own. `environment`: "NAME=value" to add.
+inline std::string run_in_terminal(const std::vector<std::string>& arguments,
+                                   const std::vector<std::string>& environment = {}) {
+  int terminal = -1;
+  const pid_t process = forkpty(&terminal, nullptr, nullptr, nullptr);
+  if (process == 0) {
+    setenv("TERM", "xterm", 1);
+    for (const auto& variable : environment) putenv(const_cast<char*>(variable.c_str()));
+    std::vector<char*> argv = {const_cast<char*>(LACUNA_PROGRAM)};
+    for (const auto& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+    argv.push_back(nullptr);
+    execv(LACUNA_PROGRAM, argv.data());
+    _exit(127);
+  }
+  std::string out;
+  char buffer[4096];
+  for (ssize_t n; (n = read(terminal, buffer, sizeof buffer)) > 0;)
+    out.append(buffer, static_cast<size_t>(n));
+  close(terminal);
+  waitpid(process, nullptr, 0);
+  return out;
 }
 
 /// True as soon as `ready` holds; false when that takes longer than `seconds`.
