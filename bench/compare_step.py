@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""One MAE training step: Lacuna beside transformers (eager and torch.compile) and lightly, interleaved in one go.
+
+The same encoder and decoder sizes, pictures, batch and precision; random pictures that lie ready; forward, backward and a fused
+AdamW step. Contestants take turns, each turn in a process of its own, so that a slow minute of the machine hits all of them.
+Prints medians over turns with their range, and the ratio of each peer's time and peak memory to ours.
+
+usage: compare_step.py [--turns 5] [--steps 6] [--batch 32] [--img 224] [--precision bf16|fp32] [--json]
+(needs tools/setup_peers.sh; a peer that is not installed is named and left out)
+"""
+import argparse
+import json
+import pathlib
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=6, help="timed steps of a turn")
+    parser.add_argument("--warmup", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--img", type=int, default=224)
+    parser.add_argument("--patch", type=int, default=16)
+    parser.add_argument("--dim", type=int, default=192)
+    parser.add_argument("--depth", type=int, default=12)
+    parser.add_argument("--heads", type=int, default=3)
+    parser.add_argument("--decoder-dim", type=int, default=192)
+    parser.add_argument("--decoder-depth", type=int, default=4)
+    parser.add_argument("--decoder-heads", type=int, default=3)
+    parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
+    parser.add_argument("--program", default=str(ROOT / "build/release/lacuna"))
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--peer", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def transformers_mae(options):
+    from transformers import ViTMAEConfig, ViTMAEForPreTraining
+
+    return ViTMAEForPreTraining(ViTMAEConfig(
+        image_size=options.img, patch_size=options.patch, hidden_size=options.dim, num_hidden_layers=options.depth,
+        num_attention_heads=options.heads, intermediate_size=4 * options.dim, decoder_hidden_size=options.decoder_dim,
+        decoder_num_hidden_layers=options.decoder_depth, decoder_num_attention_heads=options.decoder_heads,
+        decoder_intermediate_size=4 * options.decoder_dim, mask_ratio=0.75, norm_pix_loss=True))
+
+
+def lightly_mae(options):
+    """The model of lightly's MAE example (examples/pytorch/mae.py) at these sizes."""
+    import torch
+    from lightly.models import utils
+    from lightly.models.modules import MAEDecoderTIMM, MaskedVisionTransformerTIMM
+    from timm.models.vision_transformer import VisionTransformer
+
+    class MAE(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            vit = VisionTransformer(img_size=options.img, patch_size=options.patch, embed_dim=options.dim, depth=options.depth,
+                                    num_heads=options.heads, num_classes=0)
+            self.backbone = MaskedVisionTransformerTIMM(vit=vit)
+            self.tokens = self.backbone.sequence_length
+            self.decoder = MAEDecoderTIMM(num_patches=vit.patch_embed.num_patches, patch_size=options.patch,
+                                          embed_dim=options.dim, decoder_embed_dim=options.decoder_dim,
+                                          decoder_depth=options.decoder_depth, decoder_num_heads=options.decoder_heads,
+                                          mlp_ratio=4.0, proj_drop_rate=0.0, attn_drop_rate=0.0)
+
+        def forward(self, images):
+            kept, masked = utils.random_token_mask(size=(len(images), self.tokens), mask_ratio=0.75, device=images.device)
+            encoded = self.decoder.embed(self.backbone.encode(images=images, idx_keep=kept))
+            tokens = utils.repeat_token(self.decoder.mask_token, (len(images), self.tokens))
+            decoded = self.decoder.decode(utils.set_at_index(tokens, kept, encoded.type_as(tokens)))
+            predicted = self.decoder.predict(utils.get_at_index(decoded, masked))
+            target = utils.get_at_index(utils.patchify(images, options.patch), masked - 1)
+            target = utils.normalize_mean_var(target, dim=-1) if hasattr(utils, "normalize_mean_var") else target
+            return torch.nn.functional.mse_loss(predicted, target)
+
+    return MAE()
+
+
+def peer_turn(options):
+    import torch
+
+    torch.manual_seed(0)
+    model = lightly_mae(options) if options.peer == "lightly" else transformers_mae(options)
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, betas=(0.9, 0.95), weight_decay=0.05, fused=True)
+    step_model = torch.compile(model) if options.peer == "compile" else model
+    images = torch.randn(options.batch, 3, options.img, options.img)
+
+    def step():
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bf16"):
+            out = step_model(images)
+        loss = out if options.peer == "lightly" else out.loss
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    for _ in range(options.warmup):
+        step()
+    seconds = []
+    for _ in range(options.steps):
+        begun = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - begun)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"median": statistics.median(seconds), "peak_memory_mib": peak, "torch": torch.__version__}))
+
+
+def our_turn(options):
+    settings = [f"encoder.img_size={options.img}", f"encoder.patch_size={options.patch}", "encoder.arch=vit",
+                f"encoder.embed_dim={options.dim}", f"encoder.depth={options.depth}", f"encoder.num_heads={options.heads}",
+                f"decoder.embed_dim={options.decoder_dim}", f"decoder.depth={options.decoder_depth}",
+                f"decoder.num_heads={options.decoder_heads}", f"train.batch_size={options.batch}",
+                f"train.precision={options.precision}"]
+    command = [options.program, "bench", "step", "mae", "--json", "--runs", str(options.steps), "--warmup", str(options.warmup)]
+    done = subprocess.run(command + [part for setting in settings for part in ("--set", setting)], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    result = json.loads(done.stdout)
+    return {"median": result["step_s"]["median"], "peak_memory_mib": result["peak_memory_mib"], "threads": result["threads"]}
+
+
+def their_turn(name):
+    done = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--peer", name], capture_output=True, text=True)
+    if done.returncode:
+        return {"problem": (done.stderr.strip().splitlines() or ["failed"])[-1]}
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def main():
+    options = arguments()
+    if options.peer:
+        return peer_turn(options)
+    contestants = {"lacuna": our_turn, "transformers eager": lambda _: their_turn("eager"),
+                   "transformers compiled": lambda _: their_turn("compile"), "lightly": lambda _: their_turn("lightly")}
+    turns = {name: [] for name in contestants}
+    left_out = {}
+    for number in range(options.turns):
+        for name, turn in contestants.items():
+            if name in left_out:
+                continue
+            result = turn(options)
+            if "problem" in result:
+                left_out[name] = result["problem"]
+                continue
+            turns[name].append(result)
+            print(f"turn {number + 1}: {name} {result['median'] * 1e3:.0f} ms", file=sys.stderr)
+    rows = {}
+    for name, results in turns.items():
+        if results:
+            seconds = [result["median"] for result in results]
+            rows[name] = {"step_ms": statistics.median(seconds) * 1e3, "step_ms_range": [min(seconds) * 1e3, max(seconds) * 1e3],
+                          "peak_memory_mib": statistics.median(result["peak_memory_mib"] for result in results)}
+    ours = rows["lacuna"]
+    for row in rows.values():
+        row["time_over_ours"] = row["step_ms"] / ours["step_ms"]
+        row["memory_over_ours"] = row["peak_memory_mib"] / ours["peak_memory_mib"]
+    settings = {key: value for key, value in vars(options).items() if key not in ("json", "peer", "program")}
+    if options.json:
+        print(json.dumps({"settings": settings, "results": rows, "left_out": left_out}, indent=2))
+        return None
+    print(f"MAE step, {settings}")
+    for name, row in rows.items():
+        low, high = row["step_ms_range"]
+        print(f"  {name:22} {row['step_ms']:7.0f} ms ({low:.0f} to {high:.0f})  {row['time_over_ours']:.2f} x ours   "
+              f"peak {row['peak_memory_mib']:6.0f} MiB  {row['memory_over_ours']:.2f} x ours")
+    for name, problem in left_out.items():
+        print(f"  {name:22} left out: {problem}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+#include "lacuna/train/bench.h"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <torch/torch.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "lacuna/core/error.h"
+#include "lacuna/core/log.h"
+#include "lacuna/data/loader.h"
+#include "lacuna/train/trainer.h"
+
+namespace lacuna::train {
+
+namespace {
+
+template <class Work>
+Timing repeat(const BenchOptions& options, Work work) {
+  Timing timing;
+  for (int64_t i = 0; i < options.warmup + options.runs; ++i) {
+    const double begun = log::monotonic_seconds();
+    work();
+    if (i >= options.warmup) timing.seconds.push_back(log::monotonic_seconds() - begun);
+  }
+  return timing;
+}
+
+double peak_memory_mib() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) / 1024;
+}
+
+Batch random_batch(const RunConfig& config, const Method& method, torch::Device device) {
+  const auto input = method.input();
+  const int64_t B = config.train.batch_size;
+  SeededDraws draws(static_cast<uint64_t>(config.train.seed));
+  Batch batch;
+  batch.image = draws.normal("picture", {B, input.channels, input.size.h, input.size.w}).to(device);
+  const bool labelled = config.table.has("head.num_classes");
+  const int64_t classes = labelled ? config.table.get("head.num_classes").get<int64_t>() : 1;
+  batch.label = torch::arange(B).remainder(classes);
+  for (int64_t i = 0; i < B; ++i) {
+    batch.sample.push_back(i);
+    batch.key.push_back(str("picture ", i));
+  }
+  return batch;
+}
+
+Json settings_of(const RunConfig& config) {
+  return {{"method", config.method},
+          {"encoder", config.table.get("encoder.arch")},
+          {"img_size", config.table.get("encoder.img_size")},
+          {"batch_size", config.train.batch_size},
+          {"precision", config.train.precision},
+          {"threads", at::get_num_threads()}};
+}
+
+/// Runs `program` with `arguments`, its output thrown away; Error when it fails.
+void run_quietly(const std::string& program, std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), program);
+  std::vector<char*> argv;
+  for (auto& argument : arguments) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  const pid_t child = fork();
+  if (child == 0) {
+    const int nowhere = ::open("/dev/null", O_WRONLY);
+    dup2(nowhere, STDOUT_FILENO);
+    dup2(nowhere, STDERR_FILENO);
+    execv(program.c_str(), argv.data());
+    _exit(127);
+  }
+  int status = 0;
+  if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
+    fail("bench startup", str(program, " did not end well"), "try `lacuna pretrain` with the same settings");
+}
+
+}  // namespace
+
+double Timing::quantile(double share) const {
+  auto sorted = seconds;
+  std::sort(sorted.begin(), sorted.end());
+  const double at = share * static_cast<double>(sorted.size() - 1);
+  const auto below = static_cast<size_t>(at), above = std::min(below + 1, sorted.size() - 1);
+  return sorted[below] + (at - static_cast<double>(below)) * (sorted[above] - sorted[below]);
+}
+
+double Timing::median() const { return quantile(0.5); }
+
+Json Timing::to_json() const {
+  return {{"median", median()}, {"p10", quantile(0.1)}, {"p90", quantile(0.9)}, {"runs", seconds.size()}};
+}
+
+Json bench_step(RunConfig& config, const BenchOptions& options) {
+  const auto device = choose_device(config.train.device);
+  if (config.table.has("head.num_classes") && config.table.get("head.num_classes") == 0)
+    config.table.set("head.num_classes", 1000, "bench");
+  config.resolve();
+  const auto method = config.make_method();
+  method->to(device);
+  method->train();
+  const auto optimizer = make_optimizer(*method, config.train);
+  SpikeDetector spikes(0);
+  const std::vector<Batch> batches(static_cast<size_t>(config.train.accum), random_batch(config, *method, device));
+  const auto timing = repeat(options, [&] {
+    const auto result = take_step(*method, *optimizer, batches, scaled_rate(1e-5), config.train, spikes);
+    if (!result.problem.empty()) fail("bench step", result.problem, "lower train.lr or use fp32");
+  });
+  Json out = settings_of(config);
+  const auto items = static_cast<double>(config.train.batch_size * config.train.accum);
+  out.update({{"what", "step"},
+              {"step_s", timing.to_json()},
+              {"items_per_s", items / timing.median()},
+              {"peak_memory_mib", peak_memory_mib()}});
+  return out;
+}
+
+Json bench_data(RunConfig& config, const BenchOptions& options) {
+  const auto dataset = settle_data(config);
+  const auto method = config.make_method();
+  data::Loader loader(dataset, make_transform(config, *method),
+                      {.batch_size = config.train.batch_size,
+                       .workers = config.train.workers,
+                       .prefetch = config.train.prefetch,
+                       .seed = static_cast<uint64_t>(config.train.seed),
+                       .max_bad = config.data.max_bad});
+  const auto timing = repeat(options, [&] { loader.next(); });
+  Json out = settings_of(config);
+  // What lay ready when the clock started came for nothing: over the sum, not the median, it hardly counts.
+  double total = 0;
+  for (const double seconds : timing.seconds) total += seconds;
+  out.update({{"what", "data"},
+              {"data", dataset->uri()},
+              {"workers", config.train.workers},
+              {"batch_s", timing.to_json()},
+              {"items_per_s", static_cast<double>(config.train.batch_size * options.runs) / total}});
+  return out;
+}
+
+Json bench_startup(const std::string& program, RunConfig& config, const BenchOptions& options) {
+  config.table.set("train.steps", 1, "bench");
+  const auto folder = io::fs::temp_directory_path() / str("lacuna-bench-", getpid());
+  const auto recipe = (folder / "recipe.toml").string();
+  io::make_folder(folder);
+  io::write_atomically(recipe, config.to_toml());
+  int64_t number = 0;
+  const auto timing = repeat(options, [&] {
+    run_quietly(program, {"pretrain", recipe, "--out", (folder / str("run-", number++)).string()});
+  });
+  io::fs::remove_all(folder);
+  Json out = settings_of(config);
+  out.update({{"what", "startup"}, {"startup_s", timing.to_json()}});
+  return out;
+}
+
+std::string bench_text(const Json& result) {
+  std::string out = str(result["what"].get<std::string>(), ": ", result["method"].get<std::string>());
+  for (const auto& [key, value] : result.items()) {
+    if (key == "what" || key == "method") continue;
+    out += "\n  " + key + " ";
+    if (value.is_object())
+      out += str(value["median"], " (10 to 90 %: ", value["p10"], " to ", value["p90"], ", ", value["runs"], " runs)");
+    else
+      out += value.is_string() ? value.get<std::string>() : value.dump();
+  }
+  return out;
+}
+
+}  // namespace lacuna::train

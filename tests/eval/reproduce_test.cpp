@@ -1,0 +1,80 @@
+#include "lacuna/eval/reproduce.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "lacuna/core/error.h"
+#include "tests/support/pictures.h"
+
+namespace lacuna::eval {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr const char* kClaims = R"(
+[[claim]]
+name = "a"
+statement = "s"
+paper = "p"
+recipe = "x.toml"
+protocol = "linear"
+margin = 0.01
+[claim.ours]
+name = "big"
+settings = ["mask.ratio=0.75"]
+[claim.baseline]
+name = "small"
+)";
+
+std::string refusal(const io::fs::path& folder, const std::string& text) {
+  io::write_atomically(folder / "claims.toml", text);
+  try {
+    read_claims(folder / "claims.toml");
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Claims, AreReadWithTheirRecipeBesideThem) {
+  const testing::TemporaryFolder folder;
+  EXPECT_EQ(refusal(folder.path(), kClaims), "");
+  const auto claims = read_claims(folder.path() / "claims.toml");
+  ASSERT_EQ(claims.size(), 1U);
+  EXPECT_EQ(claims[0].recipe, (folder.path() / "x.toml").string());
+  EXPECT_EQ(claims[0].metric, "top1");
+  EXPECT_EQ(claims[0].ours.settings, (std::vector<std::string>{"mask.ratio=0.75"}));
+}
+
+TEST(Claims, FaultsAreNamed) {
+  const testing::TemporaryFolder folder;
+  EXPECT_THAT(refusal(folder.path(), "x = 1"), HasSubstr("no [[claim]]"));
+  EXPECT_THAT(refusal(folder.path(), "[[claim]]\nname = \"a\"\nstatment = \"s\""), HasSubstr("did you mean 'statement'"));
+  EXPECT_THAT(refusal(folder.path(), "[[claim]]\nname = \"a\""), HasSubstr("'statement'"));
+  EXPECT_THAT(refusal(folder.path(), std::string(kClaims) + "settings = 3\n"), HasSubstr("list of strings"));
+}
+
+TEST(Outcome, DirectionAndClearnessAreToldApart) {
+  Outcome outcome;
+  outcome.claim.ours.name = "x", outcome.claim.baseline.name = "y";
+  outcome.ours.values = {0.50, 0.52, 0.54};
+  outcome.baseline.values = {0.40, 0.42, 0.44};
+  EXPECT_NEAR(outcome.ours.deviation(), 0.02, 1e-12);
+  EXPECT_NEAR(outcome.difference(), 0.10, 1e-12);
+  EXPECT_TRUE(outcome.holds());
+  EXPECT_TRUE(outcome.is_clear());  // 0.10 > 2 * sqrt(2 * 0.02^2 / 3) = 0.033
+  outcome.baseline.values = {0.50, 0.51, 0.53};
+  EXPECT_TRUE(outcome.holds());
+  EXPECT_FALSE(outcome.is_clear());
+  EXPECT_THAT(outcome.to_text(), HasSubstr("within two standard errors"));
+  outcome.claim.margin = 0.05;
+  EXPECT_FALSE(outcome.holds());
+  outcome.ours.values = {0.9}, outcome.baseline.values = {0.1};
+  EXPECT_FALSE(outcome.is_clear());
+  EXPECT_THAT(outcome.to_text(), HasSubstr("no evidence either way"));
+}
+
+}  // namespace
+}  // namespace lacuna::eval
