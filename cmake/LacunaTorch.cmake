@@ -1,7 +1,9 @@
-# LibTorch is the one inside the Python wheel. TORCH_PYTHON (default: .venv of this tree, else python3) finds it,
-# unless CMAKE_PREFIX_PATH or Torch_DIR already does.
+# LibTorch is the one inside the Python wheel. TORCH_PYTHON (default: the Python that pip builds for, else .venv of this
+# tree, else python3) finds it, unless CMAKE_PREFIX_PATH or Torch_DIR already does.
 if(NOT Torch_DIR AND NOT CMAKE_PREFIX_PATH MATCHES "torch")
-  if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/.venv/bin/python)
+  if(Python_EXECUTABLE)
+    set(torch_python_default ${Python_EXECUTABLE})
+  elseif(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/.venv/bin/python)
     set(torch_python_default ${CMAKE_CURRENT_SOURCE_DIR}/.venv/bin/python)
   else()
     set(torch_python_default python3)
@@ -12,7 +14,7 @@ if(NOT Torch_DIR AND NOT CMAKE_PREFIX_PATH MATCHES "torch")
       "import importlib.util as u, pathlib as p; print(p.Path(u.find_spec('torch').origin).parent / 'share' / 'cmake')"
     OUTPUT_VARIABLE torch_prefix OUTPUT_STRIP_TRAILING_WHITESPACE RESULT_VARIABLE torch_missing ERROR_QUIET)
   if(torch_missing)
-    message(FATAL_ERROR "No torch wheel in ${TORCH_PYTHON}: run `make setup`, or pass -DTorch_DIR or -DTORCH_PYTHON.")
+    message(FATAL_ERROR "No torch wheel in ${TORCH_PYTHON}: run `make setup`, pass -DTorch_DIR or -DTORCH_PYTHON, or (pip) --no-build-isolation.")
   endif()
   list(APPEND CMAKE_PREFIX_PATH ${torch_prefix})
 endif()

@@ -1,30 +1,10 @@
 // lacuna info NAME
 
 #include "lacuna/cli/command.h"
-#include "lacuna/train/config.h"
+#include "lacuna/train/describe.h"
 
 namespace lacuna::cli {
 namespace {
-
-Json describe(const MethodInfo& method, const std::string& name, const ConfigTable& table) {
-  Json keys = Json::array();
-  for (const auto& field : table.fields()) {
-    if (field.key == "method") continue;
-    Json key = {{"key", field.key},
-                {"type", field.type_name()},
-                {"default", table.default_of(field.key)},
-                {"meaning", field.help}};
-    if (!field.choices_.empty()) key["choices"] = field.choices_;
-    keys.push_back(std::move(key));
-  }
-  return {{"name", name},
-          {"title", method.title},
-          {"paper", method.paper},
-          {"code", method.code},
-          {"summary", method.summary},
-          {"parts", method.parts},
-          {"config", std::move(keys)}};
-}
 
 std::string padded(const std::string& text, size_t width) {
   return text + std::string(text.size() < width ? width - text.size() : 1, ' ');
@@ -47,8 +27,7 @@ std::string to_text(const Json& info) {
 }
 
 void info(const std::string& name, const Output& output) {
-  const train::RunConfig config(name);
-  const auto description = describe(config.info(), name, config.table);
+  const auto description = train::describe(train::RunConfig(name));
   output.print(description, to_text(description));
 }
 

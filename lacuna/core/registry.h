@@ -2,6 +2,7 @@
 // Things found by name. A thing registers itself by one line in its own file; no central table exists.
 
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -9,13 +10,22 @@
 
 namespace lacuna {
 
-/// All entries of kind T by name. `T::noun()` is what a user calls one ("method", "data set").
+/// The object kept under `name` for the whole process; null until something is put there. A template's own
+/// static would not do: programs and Python modules that hide their symbols would each have another.
+std::shared_ptr<void>& process_wide(const std::string& name);
+
+/// All entries of kind T by name. `T::noun()` is what a user calls one ("method", "data set"), one noun
+/// for each kind.
 template <class T>
 class Registry {
  public:
   /// The one registry of this kind; filled before main() by Register.
   static Registry& instance() {
-    static Registry registry;
+    static Registry& registry = []() -> Registry& {
+      auto& slot = process_wide(T::noun());
+      if (!slot) slot = std::make_shared<Registry>();
+      return *static_cast<Registry*>(slot.get());
+    }();
     return registry;
   }
 

@@ -1,0 +1,13 @@
+#pragma once
+// What a method is and which keys it takes, as data: behind `lacuna info` and lacuna.info() of the Python
+// module.
+
+#include "lacuna/train/config.h"
+
+namespace lacuna::train {
+
+/// {"name", "title", "paper", "code", "summary", "parts", "config": [{"key", "type", "default", "meaning",
+/// "choices"?}]}.
+Json describe(const RunConfig& config);
+
+}  // namespace lacuna::train
