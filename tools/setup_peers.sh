@@ -6,6 +6,6 @@ cd "$(dirname "$0")/.."
 # --no-deps: timm would pull torchvision, and with it another torch.
 .venv/bin/pip install -q --no-deps transformers timm 2>&1 | grep -v '^WARNING: Location' || true
 .venv/bin/pip install -q huggingface_hub safetensors tokenizers regex pyyaml requests filelock packaging numpy tqdm pillow \
-  2>&1 | grep -v '^WARNING: Location' || true
+  2>&1 | grep -vE '^WARNING: Location|resolver|requires (torchvision|typer)' || true
 .venv/bin/python -c 'import transformers; transformers.ViTMAEForPreTraining' ||
   { echo "setup_peers: transformers can't be imported" >&2; exit 2; }
