@@ -35,8 +35,11 @@ std::chrono::milliseconds milliseconds(double seconds) {
   return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
 }
 
+using BackendPtr = c10::intrusive_ptr<c10d::Backend>;
+
+BackendPtr make_gloo([[maybe_unused]] const StorePtr& store, [[maybe_unused]] const Place& place,
+                     [[maybe_unused]] double timeout_s) {
 #ifdef LACUNA_GLOO
-c10::intrusive_ptr<c10d::Backend> make_gloo(const StorePtr& store, const Place& place, double timeout_s) {
   using Gloo = c10d::ProcessGroupGloo;
   const bool local = place.address == "localhost" || place.address.starts_with("127.");
   const bool named = std::getenv("GLOO_SOCKET_IFNAME") != nullptr;
@@ -45,40 +48,33 @@ c10::intrusive_ptr<c10d::Backend> make_gloo(const StorePtr& store, const Place& 
   options->timeout = milliseconds(timeout_s);
   return c10::make_intrusive<Gloo>(store, static_cast<int>(place.rank), static_cast<int>(place.world),
                                    options);
-}
+#else
+  fail("several processes", "this build lacks Gloo", "install libgloo-dev (`make setup`) and build again");
 #endif
+}
 
+BackendPtr make_nccl([[maybe_unused]] const StorePtr& store, [[maybe_unused]] const Place& place,
+                     [[maybe_unused]] double timeout_s) {
 #ifdef LACUNA_NCCL
-c10::intrusive_ptr<c10d::Backend> make_nccl(const StorePtr& store, const Place& place, double timeout_s) {
   auto options = c10d::ProcessGroupNCCL::Options::create();
-  options->timeout =
-      milliseconds(2 * timeout_s + 60);  // its own watchdog aborts without a word: ours comes first
+  options->timeout = milliseconds(3 * timeout_s);  // its own watchdog aborts without a word: ours comes first
   return c10::make_intrusive<c10d::ProcessGroupNCCL>(store, static_cast<int>(place.rank),
                                                      static_cast<int>(place.world), options);
-}
+#else
+  fail("several processes", "this build lacks NCCL",
+       "build it against a CUDA wheel that has nccl.h beside it, or set train.device = cpu");
 #endif
+}
 
 GroupPtr make_group(const StorePtr& store, const Place& place, at::Device device, double timeout_s) {
-  const auto missing = [](const char* what, const char* remedy) {
-    fail("several processes", str("this build lacks ", what), remedy);
-  };
+  using Type = c10d::ProcessGroup::BackendType;
   auto group = c10::make_intrusive<c10d::ProcessGroup>(store, static_cast<int>(place.rank),
                                                        static_cast<int>(place.world));
-  if (device.is_cuda()) {
-#ifdef LACUNA_NCCL
-    group->setBackend(at::kCUDA, c10d::ProcessGroup::BackendType::NCCL, make_nccl(store, place, timeout_s));
-    group->setDefaultBackend(c10d::ProcessGroup::BackendType::NCCL);
-    return group;
-#else
-    missing("NCCL", "build it against a CUDA wheel that has nccl.h beside it, or set train.device = cpu");
-#endif
-  }
-#ifdef LACUNA_GLOO
-  group->setBackend(at::kCPU, c10d::ProcessGroup::BackendType::GLOO, make_gloo(store, place, timeout_s));
-  group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
-#else
-  missing("Gloo", "install libgloo-dev (`make setup`) and build again");
-#endif
+  const auto type = device.is_cuda() ? Type::NCCL : Type::GLOO;
+  group->setBackend(
+      device.type(), type,
+      device.is_cuda() ? make_nccl(store, place, timeout_s) : make_gloo(store, place, timeout_s));
+  group->setDefaultBackend(type);
   return group;
 }
 
@@ -99,7 +95,7 @@ struct Processes::Impl {
   }
 
   /// Looks instead of waiting: NCCL's work would let the host wait for ever, Gloo's does not hear the news.
-  void finish(const c10::intrusive_ptr<c10d::Work>& work) const {
+  void finish(const c10::intrusive_ptr<c10d::Work>& work) {
     const double start = log::monotonic_seconds();
     while (!work->isCompleted()) {
       if (log::monotonic_seconds() - start > meeting.timeout_s()) meeting.fail_late();
@@ -109,12 +105,12 @@ struct Processes::Impl {
     work->wait();
   }
 
-  void sum_in_place(const Tensor& tensor) const {
+  void sum_in_place(const Tensor& tensor) {
     std::vector<Tensor> list{tensor};
     finish(group->allreduce(list));
   }
 
-  std::vector<Tensor> gather_equal(const Tensor& tensor) const {
+  std::vector<Tensor> gather_equal(const Tensor& tensor) {
     std::vector<std::vector<Tensor>> out(1);
     for (int64_t i = 0; i < meeting.place().world; ++i) out[0].push_back(at::empty_like(tensor));
     std::vector<Tensor> in{tensor};

@@ -129,14 +129,14 @@ void Rendezvous::listen(const std::shared_ptr<News>& news, const StorePtr& store
   });
 }
 
-Rendezvous::Limit::Limit(const Rendezvous& meeting) : news_(meeting.news_) {
+Rendezvous::Limit::Limit(const Rendezvous& meeting, double timeouts) : news_(meeting.news_) {
+  const double seconds = timeouts * meeting.timeout_s_;
   news_->set([&] {
     if (news_->deadline != Clock::time_point::max()) return;
     mine_ = true;
-    news_->deadline =
-        News::after(2 * meeting.timeout_s_);  // c10d's own time-outs come first where it has them
-    news_->last_words = str(meeting.name(), ": the others did not answer for ", 2 * meeting.timeout_s_,
-                            " s (twice train.timeout_s); start all of them again, pretrain with --resume");
+    news_->deadline = News::after(seconds);
+    news_->last_words = str(meeting.name(), ": the others did not answer for ", seconds, " s (", timeouts,
+                            " times train.timeout_s); start all of them again, pretrain with --resume");
   });
 }
 
@@ -209,7 +209,8 @@ void Rendezvous::check_world() {
 }
 
 void Rendezvous::join() {
-  const Limit limit(*this);
+  constexpr double kTimeouts = 4;  // c10d tries again before it gives up
+  const Limit limit(*this, kTimeouts);
   connect_all();
   guarded([&] { check_world(); });
   if (!met("here"))
@@ -243,10 +244,19 @@ void Rendezvous::meet(const std::string& key) {
 
 void Rendezvous::announce(const std::string& why) {
   news_->fail_by(timeout_s_, str(name(), ": ", why));
-  if (!store_ || ended_early()) return;
+  tell(why);
+  if (!store_ || !keeps_store()) return;
+  try {
+    await_count(*store_, kHeard, place_.world, 1);
+  } catch (const std::exception&) {  // they do not answer
+  }
+}
+
+void Rendezvous::tell(const std::string& why) {
+  if (!store_ || told_ || ended_early()) return;
+  told_ = true;
   try {
     store_->set(kEnd, str("process ", place_.rank, " ended: ", why));
-    if (keeps_store()) await_count(*store_, kHeard, place_.world, 1);
   } catch (const std::exception&) {  // process 0 is gone, so the others know
   }
 }
@@ -265,19 +275,21 @@ void Rendezvous::leave() {
   news_->changed.wait_for(lock, Seconds(1), [&] { return !news_->listening; });
 }
 
-void Rendezvous::lost(const std::string& why) const {
+// Who hangs elsewhere must hear of it now: on its way out this process may wait for something itself.
+void Rendezvous::lost(const std::string& why) {
   const std::string known = news_->cause_within(0.5);  // who ended first has said why, if it could
   news_->fail_by(timeout_s_, str(name(), ": ", known.empty() ? why : known));
+  tell(why);
   throw LostProcesses(name(), known.empty() ? why : known, "start all of them again, pretrain with --resume");
 }
 
-void Rendezvous::lost(const std::exception& error) const {
+void Rendezvous::lost(const std::exception& error) {
   const std::string line = first_line(error);
   if (line.find("imed out") != std::string::npos || line.find("imeout") != std::string::npos) fail_late();
   lost("the connection to another process broke: it was killed, or its machine failed");
 }
 
-void Rendezvous::fail_late() const {
+void Rendezvous::fail_late() {
   lost(str("another process did not answer for ", timeout_s_, " s (train.timeout_s)"));
 }
 

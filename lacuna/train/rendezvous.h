@@ -36,7 +36,7 @@ class Rendezvous {
   /// Runs `body`. What goes wrong between processes becomes LostProcesses; memory and bugs stay what they
   /// are.
   template <class Body>
-  std::invoke_result_t<Body> guarded(const Body& body) const {
+  std::invoke_result_t<Body> guarded(const Body& body) {
     if (ended_early()) lost("");
     const Limit limit(*this);
     try {
@@ -54,10 +54,9 @@ class Rendezvous {
     }
   }
   bool ended_early() const;  ///< another process has said so, or process 0 is gone
-  [[noreturn]] void lost(
-      const std::string& why) const;  ///< `why`, unless the process that ended first has told
-  [[noreturn]] void lost(const std::exception& error) const;
-  [[noreturn]] void fail_late() const;
+  [[noreturn]] void lost(const std::string& why);  ///< `why`, unless the process that ended first has told
+  [[noreturn]] void lost(const std::exception& error);
+  [[noreturn]] void fail_late();
 
   c10::intrusive_ptr<c10d::Store> store(const std::string& prefix) const;
   bool left() const;  ///< all have done their part
@@ -66,10 +65,11 @@ class Rendezvous {
 
  private:
   struct News;
-  /// While it lives the process may wait for others for twice the time-out, then it is ended.
+  /// While it lives the process may wait for others for so many time-outs, then it is ended. c10d's own
+  /// time-outs come first where it has them.
   class Limit {
    public:
-    explicit Limit(const Rendezvous& meeting);
+    explicit Limit(const Rendezvous& meeting, double timeouts = 2);
     ~Limit();
     Limit(const Limit&) = delete;
     Limit& operator=(const Limit&) = delete;
@@ -87,11 +87,13 @@ class Rendezvous {
   void connect_all();
   void check_world();
   bool met(const std::string& name);
+  void tell(const std::string& why);
 
   Place place_;
   double timeout_s_;
   std::shared_ptr<News> news_;
   c10::intrusive_ptr<c10d::Store> store_;
+  bool told_ = false;
 };
 
 /// The first line of an exception, without c10's source location and backtrace.

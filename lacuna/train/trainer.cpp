@@ -8,6 +8,7 @@
 #include "lacuna/core/log.h"
 #include "lacuna/data/inspect.h"
 #include "lacuna/data/subset.h"
+#include "lacuna/nn/batch_norm.h"
 #include "lacuna/train/infer.h"
 #include "lacuna/train/schedule.h"
 #include "lacuna/train/signals.h"
@@ -180,6 +181,7 @@ void Trainer::start_together() {
   processes_->require_same(str(step_), run_.string(), "the processes found other checkpoints there",
                            "put --out on a file system that all of them see");
   processes_->broadcast(method_->weights());
+  nn::synchronize_batch_norms(*method_, [this](const Tensor& part) { return processes_->sum(part); });
   std::vector<Tensor> parameters;
   for (const auto& group : optimizer_->groups())
     parameters.insert(parameters.end(), group.params.begin(), group.params.end());

@@ -73,6 +73,14 @@ class Running {
     _exit(127);
   }
 
+  ~Running() {
+    if (waited_) return;
+    signal(SIGKILL);
+    wait();
+  }
+  Running(const Running&) = delete;
+  Running& operator=(const Running&) = delete;
+
   void signal(int number) const { kill(process_, number); }
 
   /// True once it has ended; wait() then returns at once.
@@ -85,6 +93,7 @@ class Running {
   Outcome wait() const {
     int status = 0;
     waitpid(process_, &status, 0);
+    waited_ = true;
     const int code = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
     return {code, slurp(out_), slurp(err_)};
   }
@@ -98,6 +107,7 @@ class Running {
 
   fs::path out_, err_;
   pid_t process_;
+  mutable bool waited_ = false;
 };
 
 inline Outcome run_program(const std::vector<std::string>& arguments) {
