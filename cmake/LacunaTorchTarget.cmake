@@ -13,5 +13,5 @@ endif()
 # A CUDA wheel's nccl.h comes in a wheel of its own; lacuna/train/processes.cpp looks whether it is there.
 find_path(LACUNA_NCCL_INCLUDE nccl.h PATHS ${TORCH_INSTALL_PREFIX}/../nvidia/nccl/include NO_DEFAULT_PATH)
 if(LACUNA_NCCL_INCLUDE)
-  target_include_directories(lacuna_torch SYSTEM INTERFACE ${LACUNA_NCCL_INCLUDE})
+  target_include_directories(Lacuna::torch SYSTEM INTERFACE ${LACUNA_NCCL_INCLUDE})
 endif()

@@ -3,6 +3,8 @@
 
 #include <torch/torch.h>
 
+#include <charconv>
+
 #include "lacuna/core/error.h"
 #include "lacuna/method/golden.h"
 #include "lacuna/method/supervised.h"
@@ -95,8 +97,18 @@ void add_groups(const std::vector<train::ParamGroup>& groups, const std::string&
     }
 }
 
+/// The shortest decimal that is this float32: what the official code held in double before it was recorded. A cutmix
+/// box is cut off to whole pixels, where the difference can show.
+double before_rounding(const Tensor& recorded) {
+  char text[32];
+  const auto end = std::to_chars(text, text + sizeof text, recorded.item<float>()).ptr;
+  double value = 0;
+  std::from_chars(text, end, value);
+  return value;
+}
+
 data::Blend recorded_blend(const GoldenCase& golden, const MixConfig& aug, Size2 image) {
-  const double lam = golden.input("lam").item<double>();
+  const double lam = before_rounding(golden.input("lam"));
   if (aug.mode == "mixup") return {.lam = lam, .box = std::nullopt};
   const auto center = golden.input("cut_center").to(torch::kLong).flatten();
   return data::cutmix_blend(image, lam, center[0].item<int64_t>(), center[1].item<int64_t>());
