@@ -10,11 +10,12 @@ namespace fs = std::filesystem;
 namespace {
 
 std::vector<fs::path> toml_files() {
-  std::vector<fs::path> candidates = {fs::path(LACUNA_SOURCE_DIR) / "recipes"};
+  std::vector<fs::path> candidates;
   std::error_code ignored;
+  if (const char* given = std::getenv("LACUNA_RECIPES")) candidates.emplace_back(given);
   const auto program = fs::read_symlink("/proc/self/exe", ignored);
   candidates.push_back(program.parent_path().parent_path() / "share" / "lacuna" / "recipes");
-  if (const char* given = std::getenv("LACUNA_RECIPES")) candidates.insert(candidates.begin(), given);
+  candidates.push_back(fs::path(LACUNA_SOURCE_DIR) / "recipes");
   std::vector<fs::path> out;
   for (const auto& folder : candidates) {
     if (!fs::is_directory(folder, ignored)) continue;

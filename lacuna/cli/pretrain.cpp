@@ -40,7 +40,8 @@ std::unique_ptr<train::RunConfig> resumed_config(const Options& options) {
 
 void pretrain(const Options& options) {
   if (options.resume && (!options.init.empty() || options.partial))
-    fail("--init", "a resumed run goes on with its own weights", "leave out --init and --partial, or start a new run");
+    fail("--init", "a resumed run goes on with its own weights",
+         "leave out --init and --partial, or start a new run");
   if (options.output.json) log::reserve_stdout();
   auto config = options.resume ? resumed_config(options) : read_config(options);
   if (!options.data.empty()) config->table.set("data.uri", options.data, "--data");

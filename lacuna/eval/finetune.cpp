@@ -99,8 +99,7 @@ Json classification_metrics(const Model& classifier, std::shared_ptr<data::Datas
     together->mean(shares);  // all four by the same factor
     all = together->gather_rows(all);
   }
-  if (all.numel() == 0)
-    fail("--test", "no labelled picture that can be read", "run `lacuna inspect` on it");
+  if (all.numel() == 0) fail("--test", "no labelled picture that can be read", "run `lacuna inspect` on it");
   Json metrics = {
       {"top1", shares[0] / shares[3]}, {"loss", shares[2] / shares[3]}, {"chance", majority_share(all)}};
   if (classes > 5) metrics["top5"] = shares[1] / shares[3];

@@ -1,5 +1,5 @@
-// Golden cases of fine-tuning: main_finetune.py of facebookresearch/mae ("mae/finetune") and the transfer of weights in
-// microsoft/SimMIM ("simmim/transfer"), by the very parts of `lacuna eval finetune`.
+// Golden cases of fine-tuning: main_finetune.py of facebookresearch/mae ("mae/finetune") and the transfer of
+// weights in microsoft/SimMIM ("simmim/transfer"), by the very parts of `lacuna eval finetune`.
 
 #include <torch/torch.h>
 
@@ -80,7 +80,8 @@ struct FinetuneCase {
   }
 };
 
-std::shared_ptr<Supervised> make_supervised(const nn::EncoderConfig& encoder, int64_t classes, const std::string& pool) {
+std::shared_ptr<Supervised> make_supervised(const nn::EncoderConfig& encoder, int64_t classes,
+                                            const std::string& pool) {
   SupervisedConfig config;
   config.encoder = encoder;
   config.head = {classes, pool};
@@ -97,8 +98,8 @@ void add_groups(const std::vector<train::ParamGroup>& groups, const std::string&
     }
 }
 
-/// The shortest decimal that is this float32: what the official code held in double before it was recorded. A cutmix
-/// box is cut off to whole pixels, where the difference can show.
+/// The shortest decimal that is this float32: what the official code held in double before it was recorded. A
+/// cutmix box is cut off to whole pixels, where the difference can show.
 double before_rounding(const Tensor& recorded) {
   char text[32];
   const auto end = std::to_chars(text, text + sizeof text, recorded.item<float>()).ptr;
@@ -120,10 +121,11 @@ void add_gradients(const Method& model, io::Tensors& out) {
 }
 
 /// Two steps and more on the mixed batch, at the rates of `step_epochs`.
-void take_steps(const GoldenCase& golden, Supervised& model, const data::Mixed& mixed, const FinetuneOptimConfig& config,
-                io::Tensors& out) {
-  const auto optimizer = train::make_adamw(train::parameter_groups(model, config.weight_decay, config.layer_decay),
-                                           config.betas.at(0), config.betas.at(1), config.eps);
+void take_steps(const GoldenCase& golden, Supervised& model, const data::Mixed& mixed,
+                const FinetuneOptimConfig& config, io::Tensors& out) {
+  const auto optimizer =
+      train::make_adamw(train::parameter_groups(model, config.weight_decay, config.layer_decay),
+                        config.betas.at(0), config.betas.at(1), config.eps);
   const auto epochs = golden.input("step_epochs").to(torch::kDouble).contiguous();
   for (int64_t step = 0; step < epochs.numel(); ++step) {
     optimizer->zero_grad();
@@ -135,7 +137,8 @@ void take_steps(const GoldenCase& golden, Supervised& model, const data::Mixed& 
     out[str("loss.step", step)] = loss.detach();
     out[str("grad_norm.step", step)] = torch::tensor(static_cast<float>(norm));
   }
-  for (const auto& item : model.named_parameters()) out["stepped." + item.key()] = item.value().detach().clone();
+  for (const auto& item : model.named_parameters())
+    out["stepped." + item.key()] = item.value().detach().clone();
 }
 
 io::Tensors finetune(const GoldenCase& golden) {
@@ -144,7 +147,8 @@ io::Tensors finetune(const GoldenCase& golden) {
   table.add("", config);
   table.merge(golden.config, "case.toml");
   config.encoder.resolve(table, "encoder");
-  const auto model = make_supervised(config.encoder, config.encoder.num_classes, config.encoder.global_pool ? "avg" : "token");
+  const auto model = make_supervised(config.encoder, config.encoder.num_classes,
+                                     config.encoder.global_pool ? "avg" : "token");
   load_weights(*model, golden.weights, "weights.safetensors");
 
   io::Tensors out;
@@ -152,7 +156,8 @@ io::Tensors finetune(const GoldenCase& golden) {
   auto from = config.encoder;
   if (config.encoder.ckpt_img_size.area() > 0) from.img_size = config.encoder.ckpt_img_size;
   if (golden.inputs.count("ckpt_pos_embed"))
-    out["pos_embed"] = model->classifier().adapt({{"pos_embed", golden.input("ckpt_pos_embed")}}, from).at("pos_embed");
+    out["pos_embed"] =
+        model->classifier().adapt({{"pos_embed", golden.input("ckpt_pos_embed")}}, from).at("pos_embed");
 
   const auto image = golden.input("imgs"), label = golden.input("labels");
   const auto blend = recorded_blend(golden, config.aug, config.encoder.img_size);
@@ -273,7 +278,8 @@ Tensor schedule_table(const TransferCase::Optim& optim, const std::string& type,
   std::vector<float> rates;
   for (int64_t i = 0; i < iterations.numel(); ++i)
     for (const double lr : optim.group_lr)
-      rates.push_back(static_cast<float>(schedule.at(static_cast<double>(iterations[i].item<int64_t>()), lr)));
+      rates.push_back(
+          static_cast<float>(schedule.at(static_cast<double>(iterations[i].item<int64_t>()), lr)));
   return torch::tensor(rates).view({iterations.numel(), static_cast<int64_t>(optim.group_lr.size())});
 }
 
@@ -282,17 +288,23 @@ io::Tensors transfer(const GoldenCase& golden) {
   ConfigTable table;
   table.add("", config);
   table.merge(golden.config, "case.toml");
-  const auto &swin = config.swin;
-  const auto &vit = config.vit;
-  const auto model_of = [&](const nn::EncoderConfig& encoder, int64_t classes) { return make_supervised(encoder, classes, "avg"); };
-  const auto swin_model = model_of(swin_encoder(swin), swin.num_classes), vit_model = model_of(vit_encoder(vit), vit.num_classes);
+  const auto& swin = config.swin;
+  const auto& vit = config.vit;
+  const auto model_of = [&](const nn::EncoderConfig& encoder, int64_t classes) {
+    return make_supervised(encoder, classes, "avg");
+  };
+  const auto swin_model = model_of(swin_encoder(swin), swin.num_classes),
+             vit_model = model_of(vit_encoder(vit), vit.num_classes);
 
   io::Tensors out;
   const auto square = [](int64_t side) { return Size2{side, side}; };
-  out["swin_table"] = nn::resize_relative_table(golden.input("swin_table"), square(swin.src_window), square(swin.window_size), false);
-  out["vit_table"] = nn::resize_relative_table(golden.input("vit_table"), square(vit.src_grid), square(vit.grid), true);
+  out["swin_table"] = nn::resize_relative_table(golden.input("swin_table"), square(swin.src_window),
+                                                square(swin.window_size), false);
+  out["vit_table"] =
+      nn::resize_relative_table(golden.input("vit_table"), square(vit.src_grid), square(vit.grid), true);
   for (const auto& [name, buffer] : swin_model->weights()) {
-    if (name == "layers.0.blocks.0.attn.relative_position_index") out["swin_relative_position_index"] = buffer;
+    if (name == "layers.0.blocks.0.attn.relative_position_index")
+      out["swin_relative_position_index"] = buffer;
     if (name == "layers.0.blocks.1.attn_mask") out["swin_attn_mask"] = buffer;
   }
   out["vit_relative_position_index"] = vit_model->weights().at("blocks.0.attn.relative_position_index");

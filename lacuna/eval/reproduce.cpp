@@ -25,7 +25,8 @@ std::string text_of(const Json& table, const std::string& key, const std::string
 std::vector<std::string> texts_of(const Json& table, const std::string& key, const std::string& origin) {
   std::vector<std::string> out;
   for (const auto& item : table.value(key, Json::array())) {
-    if (!item.is_string()) fail(origin, str("'", key, "' is no list of strings"), "write [\"key=value\", ...]");
+    if (!item.is_string())
+      fail(origin, str("'", key, "' is no list of strings"), "write [\"key=value\", ...]");
     out.push_back(item.get<std::string>());
   }
   return out;
@@ -49,8 +50,8 @@ Arm read_arm(const Json& claim, const std::string& key, const std::string& origi
 Claim read_claim(const Json& table, const io::fs::path& file) {
   const std::string origin = file.string();
   refuse_unknown(table,
-                 {"name", "statement", "paper", "recipe", "protocol", "metric", "settings", "eval_settings", "ours",
-                  "baseline", "margin"},
+                 {"name", "statement", "paper", "recipe", "protocol", "metric", "settings", "eval_settings",
+                  "ours", "baseline", "margin"},
                  origin);
   Claim claim;
   claim.name = text_of(table, "name", origin, true);
@@ -68,8 +69,8 @@ Claim read_claim(const Json& table, const io::fs::path& file) {
   return claim;
 }
 
-std::unique_ptr<train::RunConfig> arm_config(const Claim& claim, const Arm& arm, const ReproduceOptions& options,
-                                             int64_t seed) {
+std::unique_ptr<train::RunConfig> arm_config(const Claim& claim, const Arm& arm,
+                                             const ReproduceOptions& options, int64_t seed) {
   auto config = train::RunConfig::from_toml(read_toml(claim.recipe), claim.recipe);
   if (!options.data.empty()) config->table.set("data.uri", options.data, "--data");
   for (const auto* settings : {&claim.settings, &arm.settings})
@@ -120,7 +121,8 @@ ArmOutcome run_arm(const Claim& claim, const Arm& arm, const ReproduceOptions& o
     const double seconds = pretrain(run, arm_config(claim, arm, options, seed));
     if (seconds > 0) outcome.seconds.push_back(seconds);
     outcome.values.push_back(measure(claim, arm, options, seed, run));
-    log::info(str(claim.name, ": ", arm.name, ", seed ", seed, ": ", claim.metric, " ", outcome.values.back()));
+    log::info(
+        str(claim.name, ": ", arm.name, ", seed ", seed, ": ", claim.metric, " ", outcome.values.back()));
   }
   return outcome;
 }
@@ -157,7 +159,9 @@ std::vector<Claim> read_claims(const io::fs::path& file) {
 }
 
 double ArmOutcome::mean() const {
-  return values.empty() ? 0 : std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+  return values.empty()
+             ? 0
+             : std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
 double ArmOutcome::deviation() const {
@@ -192,7 +196,8 @@ Json Outcome::to_json() const {
 std::string Outcome::to_text() const {
   const size_t width = std::max(claim.ours.name.size(), claim.baseline.name.size());
   const auto line = [&](const Arm& arm, const ArmOutcome& outcome) {
-    return str("\n  ", arm.name, std::string(width - arm.name.size(), ' '), "  ", claim.metric, " ", summary(outcome));
+    return str("\n  ", arm.name, std::string(width - arm.name.size(), ' '), "  ", claim.metric, " ",
+               summary(outcome));
   };
   std::string verdict = holds() ? "the direction holds" : "the direction does NOT hold";
   if (ours.values.size() < 2)

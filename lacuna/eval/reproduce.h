@@ -28,21 +28,21 @@ struct Claim {
   double margin = 0;  ///< ours - baseline must exceed it, in units of the metric
 };
 
-/// Reads claims.toml: [[claim]] tables with the fields above, `ours` and `baseline` tables inside. Error naming the
-/// missing or unknown key.
+/// Reads claims.toml: [[claim]] tables with the fields above, `ours` and `baseline` tables inside. Error
+/// naming the missing or unknown key.
 std::vector<Claim> read_claims(const io::fs::path& file);
 
 struct ReproduceOptions {
-  std::string data;   ///< URI; empty: the recipe's own
-  std::string test;   ///< URI; empty: the protocol's choice
-  int64_t seeds = 3;  ///< of each arm
+  std::string data;    ///< URI; empty: the recipe's own
+  std::string test;    ///< URI; empty: the protocol's choice
+  int64_t seeds = 3;   ///< of each arm
   bool quick = false;  ///< a tenth of the steps and one seed: shows that it runs, not that it holds
-  io::fs::path out;   ///< runs are kept there; finished ones are not repeated
+  io::fs::path out;    ///< runs are kept there; finished ones are not repeated
 };
 
 struct ArmOutcome {
-  std::vector<double> values;      ///< the metric, by seed
-  std::vector<double> seconds;     ///< of pre-training, by seed; empty where it was done before
+  std::vector<double> values;   ///< the metric, by seed
+  std::vector<double> seconds;  ///< of pre-training, by seed; empty where it was done before
   double mean() const;
   double deviation() const;  ///< of the sample; 0 for one seed
 };

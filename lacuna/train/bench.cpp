@@ -105,7 +105,8 @@ Json bench_step(RunConfig& config, const BenchOptions& options) {
   method->train();
   const auto optimizer = make_optimizer(*method, config.train);
   SpikeDetector spikes(0);
-  const std::vector<Batch> batches(static_cast<size_t>(config.train.accum), random_batch(config, *method, device));
+  const std::vector<Batch> batches(static_cast<size_t>(config.train.accum),
+                                   random_batch(config, *method, device));
   const auto timing = repeat(options, [&] {
     const auto result = take_step(*method, *optimizer, batches, scaled_rate(1e-5), config.train, spikes);
     if (!result.problem.empty()) fail("bench step", result.problem, "lower train.lr or use fp32");
@@ -163,7 +164,8 @@ std::string bench_text(const Json& result) {
     if (key == "what" || key == "method") continue;
     out += "\n  " + key + " ";
     if (value.is_object())
-      out += str(value["median"], " (10 to 90 %: ", value["p10"], " to ", value["p90"], ", ", value["runs"], " runs)");
+      out += str(value["median"], " (10 to 90 %: ", value["p10"], " to ", value["p90"], ", ", value["runs"],
+                 " runs)");
     else
       out += value.is_string() ? value.get<std::string>() : value.dump();
   }

@@ -20,12 +20,13 @@ struct BenchOptions {
   int64_t warmup = 3, runs = 20;  ///< pieces of work that are not counted, and that are
 };
 
-/// Optimiser steps of the config's method on one batch of random pictures (and labels) that lies ready: forward,
-/// backward, clipping, update. {"step_s": Timing, "items_per_s", "peak_memory_mib", ...}
+/// Optimiser steps of the config's method on one batch of random pictures (and labels) that lies ready:
+/// forward, backward, clipping, update. {"step_s": Timing, "items_per_s", "peak_memory_mib", ...}
 Json bench_step(RunConfig& config, const BenchOptions& options);
 /// Batches of the config's data through its loader and augmentation. {"batch_s": Timing, "items_per_s", ...}
 Json bench_data(RunConfig& config, const BenchOptions& options);
-/// `program` pretraining one step of the config's method from a new process, to its end. {"startup_s": Timing, ...}
+/// `program` pretraining one step of the config's method from a new process, to its end. {"startup_s":
+/// Timing, ...}
 Json bench_startup(const std::string& program, RunConfig& config, const BenchOptions& options);
 
 /// One or several lines for a person.

@@ -243,11 +243,11 @@ void Rendezvous::meet(const std::string& key) {
 }
 
 void Rendezvous::announce(const std::string& why) {
-  news_->fail_by(timeout_s_, str(name(), ": ", why));
+  news_->fail_by(timeout_s_, why);
   tell(why);
   if (!store_ || !keeps_store()) return;
   try {
-    await_count(*store_, kHeard, place_.world, 1);
+    await_count(*store_, kHeard, place_.world, std::min(1.0, timeout_s_ / 2));
   } catch (const std::exception&) {  // they do not answer
   }
 }

@@ -158,6 +158,10 @@ Trainer::Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, boo
   const bool first = !processes || processes->first();
   if (first) monitor_ = std::make_unique<Monitor>(*config_, dataset_, transform, device_);
   if (!resume) load_init(*method_, *config_);
+  if (processes)
+    processes->require_same(str(config_->to_toml(), dataset_->size()), "several processes",
+                            "they were started with other settings, or see other data",
+                            "start all of them with one command line, on one file system");
   if (first) folder_ = std::make_unique<RunFolder>(run, resume);
   if (!resume) {
     if (first) folder_->write_config(config_->to_toml());
@@ -173,11 +177,8 @@ Trainer::Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, boo
 
 int64_t Trainer::world() const { return processes_ ? processes_->world() : 1; }
 
-// What must be equal everywhere is checked; weights, which depend on the machine's arithmetic, are sent.
+// Weights are sent though all have drawn or read them: their last bits depend on the machine.
 void Trainer::start_together() {
-  processes_->require_same(str(config_->to_toml(), dataset_->size()), "several processes",
-                           "they were started with other settings, or see other data",
-                           "start all of them with one command line, on one file system");
   processes_->require_same(str(step_), run_.string(), "the processes found other checkpoints there",
                            "put --out on a file system that all of them see");
   processes_->broadcast(method_->weights());

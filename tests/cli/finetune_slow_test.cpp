@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "tests/support/program.h"
 
@@ -27,27 +28,32 @@ Outcome succeed(const std::vector<std::string>& arguments) {
 }
 
 fs::path pretrained(const fs::path& run, const std::string& method) {
-  std::vector<std::string> settings = {"encoder.img_size=32",  "encoder.embed_dim=16", "train.batch_size=16",
-                                       "train.base_lr=1e-2",   "health.samples=32",    "train.steps=30",
-                                       "train.log_every=1",    "train.seed=3"};
+  std::vector<std::string> settings = {"encoder.img_size=32", "encoder.embed_dim=16", "train.batch_size=16",
+                                       "train.base_lr=1e-2",  "health.samples=32",    "train.steps=30",
+                                       "train.log_every=1",   "train.seed=3"};
   if (method == "mae")
-    settings.insert(settings.end(), {"encoder.arch=vit", "encoder.patch_size=8", "encoder.depth=2", "encoder.num_heads=2",
-                                     "decoder.embed_dim=16", "decoder.depth=1", "decoder.num_heads=2"});
+    settings.insert(settings.end(),
+                    {"encoder.arch=vit", "encoder.patch_size=8", "encoder.depth=2", "encoder.num_heads=2",
+                     "decoder.embed_dim=16", "decoder.depth=1", "decoder.num_heads=2"});
   else
-    settings.insert(settings.end(), {"encoder.arch=swin", "encoder.patch_size=4", "encoder.depths=[2, 2]",
-                                     "encoder.num_heads=[1, 2]", "encoder.window_size=4", "mask.mask_patch_size=8"});
+    settings.insert(settings.end(),
+                    {"encoder.arch=swin", "encoder.patch_size=4", "encoder.depths=[2, 2]",
+                     "encoder.num_heads=[1, 2]", "encoder.window_size=4", "mask.mask_patch_size=8"});
   succeed(with({"pretrain", method, "--out", run.string(), "--data", kData}, settings));
   return run;
 }
 
-const std::vector<std::string> kShort = {"train.epochs=3", "train.batch_size=16", "train.base_lr=2e-2", "train.warmup_epochs=0.5",
-                                         "mixup.prob=0", "health.samples=32", "train.log_every=1"};
+const std::vector<std::string> kShort = {
+    "train.epochs=3",        "train.batch_size=16",  "train.base_lr=5e-2",  "train.warmup_epochs=0.5",
+    "augment.auto_augment=", "augment.erase_prob=0", "encoder.drop_path=0", "mixup.prob=0",
+    "health.samples=32",     "train.log_every=1"};
 
 std::vector<double> losses(const fs::path& run) {
   std::vector<double> out;
   std::ifstream file(run / "metrics.jsonl");
   for (std::string line; std::getline(file, line);) {
-    const auto json = Json::parse(line, nullptr, /*allow_exceptions=*/false);  // the last one may be being written
+    const auto json =
+        Json::parse(line, nullptr, /*allow_exceptions=*/false);  // the last one may be being written
     if (json.is_object() && json.contains("loss")) out.push_back(json["loss"]);
   }
   return out;
@@ -66,9 +72,11 @@ TEST(Finetune, StartsFromTheEncoderAndKeepsItsRun) {
     EXPECT_TRUE(fs::exists(run / "evals/finetune.json"));
     const auto tuned = losses(run / "evals/finetune");
     ASSERT_GE(tuned.size(), 20U);
-    EXPECT_LT(tuned.back(), tuned.front());
-    // The classifier is a run like any other: its features are read, and it is scored again with the same figures.
-    succeed({"features", (run / "evals/finetune").string(), "--data", kData, "--out", (folder / "f.safetensors").string()});
+    EXPECT_LT(std::accumulate(tuned.end() - 10, tuned.end(), 0.0) / 10, tuned.front());
+    // The classifier is a run like any other: its features are read, and it is scored again with the same
+    // figures.
+    succeed({"features", (run / "evals/finetune").string(), "--data", kData, "--out",
+             (folder / "f.safetensors").string()});
     // A second fine-tuning does not write over the first.
     succeed(with({"eval", "finetune", run.string(), "--data", kData}, kShort));
     EXPECT_EQ(losses(run / "evals/finetune-2"), tuned);
@@ -126,10 +134,12 @@ TEST(Export, FormatsAndFaults) {
     EXPECT_TRUE(fs::exists(out / "model.safetensors"));
     EXPECT_TRUE(fs::exists(out / "encoder.safetensors"));
   }
-  const auto described = Json::parse(succeed({"inspect", (folder / "hf/model.safetensors").string(), "--json"}).out);
+  const auto described =
+      Json::parse(succeed({"inspect", (folder / "hf/model.safetensors").string(), "--json"}).out);
   EXPECT_EQ(described["names"], "hf");
   EXPECT_EQ(described["decoder"], true);
-  const auto unknown = run_program({"export", run.string(), "--format", "hff", "--out", (folder / "x").string()});
+  const auto unknown =
+      run_program({"export", run.string(), "--format", "hff", "--out", (folder / "x").string()});
   EXPECT_EQ(unknown.code, 2);
   EXPECT_THAT(unknown.err, HasSubstr("did you mean 'hf'"));
 }
@@ -144,10 +154,11 @@ TEST(Bench, SaysWhatItMeasured) {
   EXPECT_EQ(step["step_s"]["runs"], 3);
   EXPECT_GT(step["items_per_s"].get<double>(), 0);
   EXPECT_GT(step["peak_memory_mib"].get<double>(), 10);
-  const auto data = Json::parse(succeed(with({"bench", "data", "mae", "--data", kData, "--json", "--runs", "3"},
-                                             {"encoder.img_size=32", "encoder.patch_size=8", "encoder.arch=vit",
-                                              "encoder.embed_dim=16", "encoder.depth=1", "encoder.num_heads=1"}))
-                                    .out);
+  const auto data =
+      Json::parse(succeed(with({"bench", "data", "mae", "--data", kData, "--json", "--runs", "3"},
+                               {"encoder.img_size=32", "encoder.patch_size=8", "encoder.arch=vit",
+                                "encoder.embed_dim=16", "encoder.depth=1", "encoder.num_heads=1"}))
+                      .out);
   EXPECT_EQ(data["batch_s"]["runs"], 3);
 }
 

@@ -242,7 +242,8 @@ std::string offered(const std::string& words) {
   static const std::string script = run_program({"completion", "bash"}).out;
   const auto last = std::count(words.begin(), words.end(), ' ');
   const TemporaryFolder nowhere;  // file names are offered too: here there are none
-  return shell("bash", "cd " + nowhere.path().string() + "\n" + script + "COMP_WORDS=(" + words + ")\nCOMP_CWORD=" + std::to_string(last) +
+  return shell("bash", "cd " + nowhere.path().string() + "\n" + script + "COMP_WORDS=(" + words +
+                           ")\nCOMP_CWORD=" + std::to_string(last) +
                            "\n_lacuna\nprintf '%s ' \"${COMPREPLY[@]}\"\n");
 }
 

@@ -51,7 +51,8 @@ TEST(Claims, AreReadWithTheirRecipeBesideThem) {
 TEST(Claims, FaultsAreNamed) {
   const testing::TemporaryFolder folder;
   EXPECT_THAT(refusal(folder.path(), "x = 1"), HasSubstr("no [[claim]]"));
-  EXPECT_THAT(refusal(folder.path(), "[[claim]]\nname = \"a\"\nstatment = \"s\""), HasSubstr("did you mean 'statement'"));
+  EXPECT_THAT(refusal(folder.path(), "[[claim]]\nname = \"a\"\nstatment = \"s\""),
+              HasSubstr("did you mean 'statement'"));
   EXPECT_THAT(refusal(folder.path(), "[[claim]]\nname = \"a\""), HasSubstr("'statement'"));
   EXPECT_THAT(refusal(folder.path(), std::string(kClaims) + "settings = 3\n"), HasSubstr("list of strings"));
 }

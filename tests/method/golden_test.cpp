@@ -61,7 +61,8 @@ INSTANTIATE_TEST_SUITE_P(Official, Golden,
                                            OfficialCase{"simmim/transfer", 244}),
                          [](const auto& tested) {
                            std::string name = tested.param.folder;
-                           std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(c); }, '_');
+                           std::replace_if(
+                               name.begin(), name.end(), [](char c) { return !std::isalnum(c); }, '_');
                            return name;
                          });
 

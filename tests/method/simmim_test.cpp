@@ -13,7 +13,8 @@ namespace {
 using ::testing::HasSubstr;
 
 /// A Swin of two stages whose tokens cover 8 pixels, hidden by cells of `cell` pixels.
-std::shared_ptr<SimMIM> small_simmim(int64_t cell, const std::string& type = "l1", const std::string& region = "hidden") {
+std::shared_ptr<SimMIM> small_simmim(int64_t cell, const std::string& type = "l1",
+                                     const std::string& region = "hidden") {
   SimMIMConfig config;
   config.encoder.arch = "swin";
   config.encoder.img_size = {32, 32}, config.encoder.patch_size = {4, 4}, config.encoder.embed_dim = 8;
@@ -25,7 +26,8 @@ std::shared_ptr<SimMIM> small_simmim(int64_t cell, const std::string& type = "l1
 }
 
 /// The loss by its definition, over whole pictures.
-double plain_loss(const SimMIM& model, const Tensor& image, const Tensor& hidden, bool squared, bool everywhere) {
+double plain_loss(const SimMIM& model, const Tensor& image, const Tensor& hidden, bool squared,
+                  bool everywhere) {
   const torch::NoGradGuard no_grad;
   const auto rec = model.predict_all(model.encode(image, hidden, nullptr));
   auto mask = hidden.repeat_interleave(4, 1).repeat_interleave(4, 2).unsqueeze(1).to(torch::kFloat);
@@ -63,7 +65,9 @@ TEST(SimMIM, HidesTheShareOfCellsRoundedUp) {
 
 TEST(SimMIM, DecayFollowsTheOfficialNames) {
   const auto model = small_simmim(8);
-  const auto decays = [&](const std::string& name) { return model->decays(name, model->named_parameters()[name]); };
+  const auto decays = [&](const std::string& name) {
+    return model->decays(name, model->named_parameters()[name]);
+  };
   EXPECT_FALSE(decays("encoder.mask_token"));
   EXPECT_FALSE(decays("encoder.norm.weight"));
   EXPECT_FALSE(decays("decoder.0.bias"));

@@ -1,4 +1,5 @@
-// Swin, BEiT's ViT and their relative positions: figures worked out by hand or with SciPy (not-a-knot splines).
+// Swin, BEiT's ViT and their relative positions: figures worked out by hand or with SciPy (not-a-knot
+// splines).
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -26,7 +27,8 @@ SwinConfig small_swin() {
 
 TEST(RelativePosition, IndexOfATwoByTwoWindow) {
   const auto index = relative_position_index({2, 2}, false);
-  EXPECT_TRUE(index.equal(torch::tensor({{4, 3, 1, 0}, {5, 4, 2, 1}, {7, 6, 4, 3}, {8, 7, 5, 4}}, torch::kLong)));
+  EXPECT_TRUE(
+      index.equal(torch::tensor({{4, 3, 1, 0}, {5, 4, 2, 1}, {7, 6, 4, 3}, {8, 7, 5, 4}}, torch::kLong)));
 }
 
 TEST(RelativePosition, ClassTokenHasThreeRowsAndTheCornerItsOwn) {
@@ -44,7 +46,8 @@ TEST(RelativePosition, ResizingKeepsClassRowsAndTheCentre) {
 }
 
 TEST(RelativePosition, ASplineOfACubicIsThatCubic) {
-  // Source offsets stand at x with x(1) = 1 and the outermost at the new edge; a cubic is reproduced whatever they are.
+  // Source offsets stand at x with x(1) = 1 and the outermost at the new edge; a cubic is reproduced whatever
+  // they are.
   const int64_t from = 4, to = 6;
   const auto constant = torch::full({relative_table_rows({from, from}, false), 1}, 2.5);
   EXPECT_TRUE(torch::allclose(resize_relative_table(constant, {from, from}, {to, to}, false),
@@ -59,10 +62,11 @@ TEST(RelativePosition, OneAxisAloneCanBeResized) {
 
 TEST(Swin, ShiftMaskSeparatesRegionsByMinusHundred) {
   const auto mask = shifted_window_mask({4, 4}, 2, 1);  // [4 windows, 4, 4]
-  EXPECT_EQ(mask[0].abs().max().item<float>(), 0);  // top left: one region
-  const auto corner = mask[3];                      // bottom right: four regions, each token its own
+  EXPECT_EQ(mask[0].abs().max().item<float>(), 0);      // top left: one region
+  const auto corner = mask[3];                          // bottom right: four regions, each token its own
   EXPECT_TRUE(corner.equal((1 - torch::eye(4)) * -100));
-  EXPECT_TRUE(mask[1].equal(torch::tensor({{0, 1, 0, 1}, {1, 0, 1, 0}, {0, 1, 0, 1}, {1, 0, 1, 0}}) * -100.0F));
+  EXPECT_TRUE(
+      mask[1].equal(torch::tensor({{0, 1, 0, 1}, {1, 0, 1, 0}, {0, 1, 0, 1}, {1, 0, 1, 0}}) * -100.0F));
 }
 
 TEST(Swin, ShapesOfAWidePicture) {
@@ -130,7 +134,8 @@ TEST(Classifier, AdaptGivesEachBeitBlockTheSharedTableInItsSize) {
   pretrained.embed_dim = 16, pretrained.depth = 2, pretrained.num_heads = 2, pretrained.mask_token = true;
   const Beit source(pretrained);
   std::map<std::string, torch::Tensor> weights;
-  for (const auto& item : source.named_parameters()) weights["encoder." + item.key()] = torch::randn_like(item.value());
+  for (const auto& item : source.named_parameters())
+    weights["encoder." + item.key()] = torch::randn_like(item.value());
   weights["decoder.0.weight"] = torch::zeros({1});
 
   ClassifierConfig config;
@@ -146,7 +151,8 @@ TEST(Classifier, AdaptGivesEachBeitBlockTheSharedTableInItsSize) {
   const auto wanted = resize_relative_table(shared, {4, 4}, {6, 6}, true);
   EXPECT_TRUE(adapted.at("blocks.0.attn.relative_position_bias_table").equal(wanted));
   EXPECT_TRUE(adapted.at("blocks.1.attn.relative_position_bias_table").equal(wanted));
-  for (const char* gone : {"rel_pos_bias.relative_position_bias_table", "mask_token", "decoder.0.weight", "norm.weight"})
+  for (const char* gone :
+       {"rel_pos_bias.relative_position_bias_table", "mask_token", "decoder.0.weight", "norm.weight"})
     EXPECT_EQ(adapted.count(gone), 0U) << gone;
 }
 

@@ -1,4 +1,5 @@
-// Weights in and out: names of other libraries, configs read off tensors, exports, layer-wise groups, schedules.
+// Weights in and out: names of other libraries, configs read off tensors, exports, layer-wise groups,
+// schedules.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -22,9 +23,9 @@ using ::testing::TempDir;
 
 std::unique_ptr<RunConfig> tiny_swin(const std::string& method = "simmim") {
   auto config = std::make_unique<RunConfig>(method);
-  for (const char* setting : {"encoder.arch=swin", "encoder.img_size=32", "encoder.patch_size=4", "encoder.embed_dim=8",
-                              "encoder.depths=[2, 2]", "encoder.num_heads=[1, 2]", "encoder.window_size=4",
-                              "encoder.mlp_ratio=2.0"})
+  for (const char* setting : {"encoder.arch=swin", "encoder.img_size=32", "encoder.patch_size=4",
+                              "encoder.embed_dim=8", "encoder.depths=[2, 2]", "encoder.num_heads=[1, 2]",
+                              "encoder.window_size=4", "encoder.mlp_ratio=2.0"})
     config->table.set_assignment(setting, "test");
   if (config->table.has("mask.mask_patch_size")) config->table.set("mask.mask_patch_size", 8, "test");
   if (config->table.has("head.num_classes")) config->table.set("head.num_classes", 3, "test");
@@ -93,7 +94,8 @@ TEST(Infer, ConfigsAreReadOffTensors) {
   const auto written = tiny_swin();
   const auto found = config_of({random_weights(*written), {}, "swin.safetensors"});
   EXPECT_EQ(found->method, "simmim");
-  for (const char* key : {"embed_dim", "depths", "num_heads", "window_size", "img_size", "patch_size", "mlp_ratio"})
+  for (const char* key :
+       {"embed_dim", "depths", "num_heads", "window_size", "img_size", "patch_size", "mlp_ratio"})
     EXPECT_EQ(found->table.get(str("encoder.", key)), written->table.get(str("encoder.", key))) << key;
 
   const auto beit = testing::tiny_config("simmim", {32, 32}, {8, 8}, 3);
@@ -120,7 +122,8 @@ TEST(Infer, PretrainedWeightsStartAClassifierAndMissingOnesAreNamed) {
   const auto method = config->make_method();
   Weights weights{random_weights(*mae), {}, "mae.safetensors"};
   EXPECT_TRUE(load_into(*method, weights, *mae).empty());
-  EXPECT_TRUE(method->weights().at("blocks.1.mlp.fc1.weight").equal(weights.tensors.at("blocks.1.mlp.fc1.weight")));
+  EXPECT_TRUE(
+      method->weights().at("blocks.1.mlp.fc1.weight").equal(weights.tensors.at("blocks.1.mlp.fc1.weight")));
   EXPECT_EQ(method->weights().at("pos_embed").size(1), 65);
   weights.tensors.erase("blocks.0.norm1.weight");
   try {
@@ -145,9 +148,10 @@ TEST(Export, WritesWholeAndEncoderAndConfig) {
   EXPECT_EQ(encoder.count("vit.layernorm.weight"), 1U);
   for (const auto& [name, tensor] : encoder) EXPECT_FALSE(name.starts_with("decoder")) << name;
   EXPECT_THROW(export_weights(weights, *config, "hf", folder.path() / "hf"), Error);
-  EXPECT_THROW(export_weights({random_weights(*testing::tiny_config("simmim", {32, 32}, {8, 8}, 3)), {}, "x"},
-                              *testing::tiny_config("simmim", {32, 32}, {8, 8}, 3), "hf", folder.path() / "beit"),
-               Error);
+  EXPECT_THROW(
+      export_weights({random_weights(*testing::tiny_config("simmim", {32, 32}, {8, 8}, 3)), {}, "x"},
+                     *testing::tiny_config("simmim", {32, 32}, {8, 8}, 3), "hf", folder.path() / "beit"),
+      Error);
   EXPECT_FALSE(io::fs::exists(folder.path() / "beit"));
 }
 
@@ -179,7 +183,13 @@ TEST(Schedule, TimmCosineIsNotShiftedByTheWarmup) {
 TEST(Schedule, IterationSchedulesLagAStepAndKeepMinLrAbsolute) {
   TrainConfig config;
   config.schedule = "timm_cosine";
-  const Plan plan{.steps_per_epoch = 10, .steps = 100, .epochs = 10, .warmup_epochs = 2, .lr = 1, .min_lr = 0.1, .warmup_lr = 0.5};
+  const Plan plan{.steps_per_epoch = 10,
+                  .steps = 100,
+                  .epochs = 10,
+                  .warmup_epochs = 2,
+                  .lr = 1,
+                  .min_lr = 0.1,
+                  .warmup_lr = 0.5};
   EXPECT_DOUBLE_EQ(learning_rate(config, plan, 0), 0.5);
   EXPECT_DOUBLE_EQ(learning_rate(config, plan, 1), 0.5);
   EXPECT_DOUBLE_EQ(learning_rate(config, plan, 2), 0.525);

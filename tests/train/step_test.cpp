@@ -36,10 +36,10 @@ TEST(TakeStep, AccumulatedHalvesEqualTheWholeBatch) {
     parts[i].image = batch.image.slice(0, 2 * i, 2 * i + 2);
     parts[i].sample = {2 * i, 2 * i + 1};
   }
-  const auto one =
-      take_step(*whole.method, *whole.optimizer, {batch}, scaled_rate(1e-3), whole.config->train, whole.spikes);
-  const auto two =
-      take_step(*halves.method, *halves.optimizer, parts, scaled_rate(1e-3), halves.config->train, halves.spikes);
+  const auto one = take_step(*whole.method, *whole.optimizer, {batch}, scaled_rate(1e-3), whole.config->train,
+                             whole.spikes);
+  const auto two = take_step(*halves.method, *halves.optimizer, parts, scaled_rate(1e-3),
+                             halves.config->train, halves.spikes);
   EXPECT_NEAR(one.loss, two.loss, 1e-6);
   EXPECT_NEAR(one.grad_norm, two.grad_norm, 1e-5 * one.grad_norm);
 }
@@ -50,8 +50,8 @@ TEST(TakeStep, WhatIsNotFiniteIsNotApplied) {
   batch.image[0][0][0][0] = NAN;
   batch.image[0].fill_(NAN);
   const auto before = copy(*setup.method);
-  const auto result =
-      take_step(*setup.method, *setup.optimizer, {batch}, scaled_rate(1e-3), setup.config->train, setup.spikes);
+  const auto result = take_step(*setup.method, *setup.optimizer, {batch}, scaled_rate(1e-3),
+                                setup.config->train, setup.spikes);
   EXPECT_THAT(result.problem, ::testing::HasSubstr("loss is"));
   EXPECT_TRUE(same(before, copy(*setup.method)));
   for (const auto& [name, tensor] : setup.optimizer->state())
@@ -64,7 +64,8 @@ TEST(TakeStep, ASpikeIsNotApplied) {
   const auto batch = testing::random_batch(*setup.method, 4);
   for (int i = 0; i < 20; ++i)
     EXPECT_EQ(
-        take_step(*setup.method, *setup.optimizer, {batch}, scaled_rate(0), setup.config->train, setup.spikes).problem,
+        take_step(*setup.method, *setup.optimizer, {batch}, scaled_rate(0), setup.config->train, setup.spikes)
+            .problem,
         "");
   auto loud = batch;
   loud.image = batch.image * 1000;
@@ -75,8 +76,8 @@ TEST(TakeStep, ASpikeIsNotApplied) {
       item.value().mul_(1000);
     }
   const auto before = copy(*setup.method);
-  const auto result =
-      take_step(*setup.method, *setup.optimizer, {loud}, scaled_rate(1e-3), setup.config->train, setup.spikes);
+  const auto result = take_step(*setup.method, *setup.optimizer, {loud}, scaled_rate(1e-3),
+                                setup.config->train, setup.spikes);
   EXPECT_THAT(result.problem, ::testing::HasSubstr("spike"));
   EXPECT_TRUE(same(before, copy(*setup.method)));
 }
@@ -85,8 +86,10 @@ TEST(TakeStep, Bf16StaysNearFp32) {
   Bench full, half;
   half.config->train.precision = "bf16";
   const auto batch = testing::random_batch(*full.method, 8);
-  const auto exact = take_step(*full.method, *full.optimizer, {batch}, scaled_rate(1e-3), full.config->train, full.spikes);
-  const auto rough = take_step(*half.method, *half.optimizer, {batch}, scaled_rate(1e-3), half.config->train, half.spikes);
+  const auto exact =
+      take_step(*full.method, *full.optimizer, {batch}, scaled_rate(1e-3), full.config->train, full.spikes);
+  const auto rough =
+      take_step(*half.method, *half.optimizer, {batch}, scaled_rate(1e-3), half.config->train, half.spikes);
   EXPECT_NEAR(rough.loss, exact.loss, 5e-3 * exact.loss);
   EXPECT_NEAR(rough.grad_norm, exact.grad_norm, 5e-2 * exact.grad_norm);
   for (const auto& item : half.method->named_parameters())
