@@ -55,7 +55,6 @@ std::string in_colour(const std::string& text, Colour colour, int out) {
   return str("\033[", static_cast<int>(colour), "m", text, "\033[0m");
 }
 
-
 void warn(const std::string& line) {
   print(in_colour("warning:", Colour::kYellow, human_descriptor()) + " " + line);
 }

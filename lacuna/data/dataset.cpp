@@ -109,7 +109,8 @@ io::Image decode_record(const Record& record, const io::ImageLimits& limits) {
   if (const auto* image = std::get_if<io::Image>(&record.content)) return *image;
   if (const auto* view = std::get_if<io::Bytes>(&record.content))
     return io::decode_image(*view, record.key, limits);
-  return io::decode_image(std::as_bytes(std::span(std::get<std::string>(record.content))), record.key, limits);
+  return io::decode_image(std::as_bytes(std::span(std::get<std::string>(record.content))), record.key,
+                          limits);
 }
 
 std::string Uri::take(const std::string& key, const std::string& fallback) {

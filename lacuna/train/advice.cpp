@@ -44,7 +44,9 @@ Plan make_plan(const RunConfig& config, int64_t records, int64_t batches_per_epo
   plan.warmup_epochs = config.table.is_set("train.warmup_epochs")
                            ? train.warmup_epochs
                            : std::min(train.warmup_epochs, kWarmupShare * plan.epochs);
-  const auto scaled = [&](double given, double base) { return given > 0 ? given : base * batch_scale(train, plan); };
+  const auto scaled = [&](double given, double base) {
+    return given > 0 ? given : base * batch_scale(train, plan);
+  };
   plan.lr = scaled(train.lr, train.base_lr);
   plan.min_lr = scaled(train.min_lr, train.base_min_lr);
   plan.warmup_lr = scaled(train.warmup_lr, train.base_warmup_lr);

@@ -18,8 +18,8 @@ struct ParamGroup {
   double weight_decay = 0, lr_scale = 1;
 };
 
-/// Trainable parameters of a method, grouped by weight decay (Method::decays) and, with `layer_decay` below 1, by
-/// layer: lr_scale = layer_decay ^ (layers - 1 - layer) (Method::layer_of; Clark et al., 2020; BEiT).
+/// Trainable parameters of a method, grouped by weight decay (Method::decays) and, with `layer_decay` below
+/// 1, by layer: lr_scale = layer_decay ^ (layers - 1 - layer) (Method::layer_of; Clark et al., 2020; BEiT).
 std::vector<ParamGroup> parameter_groups(const Method& method, double weight_decay, double layer_decay = 1);
 
 /// The learning rate of a group, given its lr_scale.
@@ -35,7 +35,7 @@ class Optimizer {
   virtual ~Optimizer() = default;
   /// One update from the parameters' .grad; parameters without one are left alone.
   virtual void step(const Rate& rate) = 0;
-  void step(double lr) { step(scaled_rate(lr)); }  ///< every group at lr * lr_scale
+  void step(double lr) { step(scaled_rate(lr)); }                    ///< every group at lr * lr_scale
   void zero_grad();                                                  ///< drops the parameters' gradients
   const std::vector<ParamGroup>& groups() const { return groups_; }  ///< as given
   /// State by "<kind>.<parameter name>"; shares memory.

@@ -53,7 +53,7 @@ class Rendezvous {
       lost(error);
     }
   }
-  bool ended_early() const;  ///< another process has said so, or process 0 is gone
+  bool ended_early() const;                        ///< another process has said so, or process 0 is gone
   [[noreturn]] void lost(const std::string& why);  ///< `why`, unless the process that ended first has told
   [[noreturn]] void lost(const std::exception& error);
   [[noreturn]] void fail_late();

@@ -12,7 +12,8 @@ namespace lacuna::train {
 
 std::vector<std::string> schedule_names() { return {"cosine", "timm_cosine", "multistep", "linear"}; }
 
-double cosine_lr(double epoch, double epochs, double warmup_epochs, double lr, double min_lr, double warmup_lr) {
+double cosine_lr(double epoch, double epochs, double warmup_epochs, double lr, double min_lr,
+                 double warmup_lr) {
   if (epoch < warmup_epochs) return warmup_lr + (lr - warmup_lr) * epoch / warmup_epochs;
   if (epoch >= epochs) return min_lr;
   const double done = (epoch - warmup_epochs) / (epochs - warmup_epochs);
@@ -34,8 +35,8 @@ double IterationSchedule::at(double t, double lr) const {
 double learning_rate(const TrainConfig& config, const Plan& plan, int64_t step, double lr_scale) {
   const auto per_epoch = static_cast<double>(plan.steps_per_epoch);
   if (config.schedule == "cosine")
-    return lr_scale * cosine_lr(static_cast<double>(step) / per_epoch, plan.epochs, plan.warmup_epochs, plan.lr,
-                                plan.min_lr, plan.warmup_lr);
+    return lr_scale * cosine_lr(static_cast<double>(step) / per_epoch, plan.epochs, plan.warmup_epochs,
+                                plan.lr, plan.min_lr, plan.warmup_lr);
   IterationSchedule schedule{.type = config.schedule,
                              .steps = static_cast<double>(plan.steps),
                              .warmup = std::floor(plan.warmup_epochs * per_epoch),

@@ -12,15 +12,16 @@ struct TrainConfig;
 /// "cosine", "timm_cosine", "multistep", "linear".
 std::vector<std::string> schedule_names();
 
-/// Linear warm-up from `warmup_lr`, then half a cosine to min_lr, by fractional epoch (MAE, util/lr_sched.py, which
-/// starts from 0).
-double cosine_lr(double epoch, double epochs, double warmup_epochs, double lr, double min_lr, double warmup_lr = 0);
+/// Linear warm-up from `warmup_lr`, then half a cosine to min_lr, by fractional epoch (MAE, util/lr_sched.py,
+/// which starts from 0).
+double cosine_lr(double epoch, double epochs, double warmup_epochs, double lr, double min_lr,
+                 double warmup_lr = 0);
 
 /// Schedules by iteration (SimMIM, lr_scheduler.py; timm's schedulers with t_in_epochs = False). `t` counts
 /// iterations; while t < warmup the rate rises linearly from warmup_lr to `lr`. Afterwards:
-///   timm_cosine: min_lr + (lr - min_lr) (1 + cos(pi t / steps)) / 2, t not shifted by the warm-up; min_lr from `steps` on
-///   multistep:   lr * gamma ^ (number of milestones <= t)
-///   linear:      from lr to lr_min_rate * lr over the iterations after the warm-up
+///   timm_cosine: min_lr + (lr - min_lr) (1 + cos(pi t / steps)) / 2, t not shifted by the warm-up; min_lr
+///   from `steps` on multistep:   lr * gamma ^ (number of milestones <= t) linear:      from lr to
+///   lr_min_rate * lr over the iterations after the warm-up
 struct IterationSchedule {
   std::string type = "timm_cosine";
   double steps = 0, warmup = 0;  ///< iterations
@@ -30,9 +31,9 @@ struct IterationSchedule {
   double at(double t, double lr) const;
 };
 
-/// The learning rate of optimiser step `step` (0 = the first) for a group whose rate is scaled by `lr_scale`. The
-/// official MAE code sets it before a step (so that the first one has the warm-up's start) and scales min_lr too;
-/// SimMIM's updates it behind a step, so that the first two have it, and keeps min_lr absolute.
+/// The learning rate of optimiser step `step` (0 = the first) for a group whose rate is scaled by `lr_scale`.
+/// The official MAE code sets it before a step (so that the first one has the warm-up's start) and scales
+/// min_lr too; SimMIM's updates it behind a step, so that the first two have it, and keeps min_lr absolute.
 double learning_rate(const TrainConfig& config, const Plan& plan, int64_t step, double lr_scale = 1);
 
 }  // namespace lacuna::train

@@ -67,8 +67,9 @@ bool SpikeDetector::is_spike(double norm) {
   return spike;
 }
 
-StepResult take_step(Method& method, Optimizer& optimizer, const std::vector<Batch>& batches, const Rate& rate,
-                     const TrainConfig& config, SpikeDetector& spikes, GradientAverager* averager) {
+StepResult take_step(Method& method, Optimizer& optimizer, const std::vector<Batch>& batches,
+                     const Rate& rate, const TrainConfig& config, SpikeDetector& spikes,
+                     GradientAverager* averager) {
   StepResult result;
   const double weight = 1.0 / static_cast<double>(batches.size());
   optimizer.zero_grad();

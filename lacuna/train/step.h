@@ -54,7 +54,8 @@ class SpikeDetector {
 /// Forward and backward over `batches` (accumulation: gradients averaged), clipping, update at `rate`. When
 /// loss or gradient is not finite, or the norm a spike, weights and optimiser state stay as they were.
 /// `averager`: with several processes; all of them then see the same losses and gradients, and do the same.
-StepResult take_step(Method& method, Optimizer& optimizer, const std::vector<Batch>& batches, const Rate& rate,
-                     const TrainConfig& config, SpikeDetector& spikes, GradientAverager* averager = nullptr);
+StepResult take_step(Method& method, Optimizer& optimizer, const std::vector<Batch>& batches,
+                     const Rate& rate, const TrainConfig& config, SpikeDetector& spikes,
+                     GradientAverager* averager = nullptr);
 
 }  // namespace lacuna::train

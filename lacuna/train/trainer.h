@@ -39,10 +39,10 @@ void load_init(Method& method, const RunConfig& config);
 class Trainer {
  public:
   /// `config` is settled and written to RUN/config.toml (new run) or was read from there (resume).
-  /// `processes`: those that train it together, null for one alone; the first writes the folder. `dataset`: as for
-  /// settle_data.
-  Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, bool resume, Processes* processes = nullptr,
-          std::shared_ptr<data::Dataset> dataset = nullptr);
+  /// `processes`: those that train it together, null for one alone; the first writes the folder. `dataset`:
+  /// as for settle_data.
+  Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, bool resume,
+          Processes* processes = nullptr, std::shared_ptr<data::Dataset> dataset = nullptr);
   /// Trains to the end. Throws Interrupted after SIGINT or SIGTERM, Error when steps keep failing,
   /// LostProcesses when another process is gone; a checkpoint is there in either case.
   void run();
