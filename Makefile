@@ -25,19 +25,21 @@ test: build ## build and run all tests
 quick-test: build ## the tests that take seconds
 	@ctest --preset $(PRESET) -L fast
 
-asan: ## build with address and undefined-behaviour sanitizers and run the quick tests
+asan: sanitizer-runtime ## build with address and undefined-behaviour sanitizers and run the quick tests
 	@$(MAKE) --no-print-directory build PRESET=asan
 	@ASAN_OPTIONS=detect_leaks=0:detect_odr_violation=0 ctest --preset asan
 
-tsan: ## build with the thread sanitizer and run the tests of what uses threads
+tsan: sanitizer-runtime ## build with the thread sanitizer and run the tests of what uses threads
 	@$(MAKE) --no-print-directory build PRESET=tsan
 	@TSAN_OPTIONS=suppressions=$(CURDIR)/tools/tsan.supp ctest --preset tsan
 
-fuzz: ## run each libFuzzer target for FUZZ_SECONDS; needs clang-15
-	@command -v clang++-15 >/dev/null || \
-	  { echo "make fuzz: clang is missing; apt-get install clang-15 libclang-common-15-dev" >&2; exit 2; }
+fuzz: sanitizer-runtime ## run each libFuzzer target for FUZZ_SECONDS
 	@$(MAKE) --no-print-directory build PRESET=fuzz
 	@fuzz/run.sh $(FUZZ_SECONDS)
+
+sanitizer-runtime:
+	@test -n "$$(find /usr/lib/llvm-16/lib/clang -name 'libclang_rt.asan*' 2>/dev/null | head -1)" || \
+	  { echo "clang's sanitizers are missing; apt-get install libclang-rt-16-dev" >&2; exit 2; }
 
 docs: ## build/docs/html: the public headers by Doxygen; a warning is an error
 	@command -v doxygen >/dev/null || { echo "make docs: doxygen is missing; apt-get install doxygen" >&2; exit 2; }
@@ -45,13 +47,13 @@ docs: ## build/docs/html: the public headers by Doxygen; a warning is an error
 	@echo "docs: build/docs/html/index.html"
 
 format: ## clang-format on every source file
-	@git ls-files '*.h' '*.cpp' | xargs clang-format-15 -i
+	@git ls-files '*.h' '*.cpp' | xargs clang-format-16 -i
 
-lint: ## clang-format in check mode, then clang-tidy
-	@git ls-files '*.h' '*.cpp' | xargs clang-format-15 --dry-run --Werror
+lint: build ## clang-format in check mode, then clang-tidy
+	@git ls-files '*.h' '*.cpp' | xargs clang-format-16 --dry-run --Werror
 	@tools/tidy.sh
 
 clean: ## remove build/ (runs/ and .venv/ stay)
 	@rm -rf build
 
-.PHONY: help setup build demo test quick-test asan tsan fuzz docs format lint clean
+.PHONY: help setup build demo test quick-test asan tsan fuzz sanitizer-runtime docs format lint clean
