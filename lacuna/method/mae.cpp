@@ -119,8 +119,7 @@ Tensor MAE::decode(const Tensor& latent, const mask::Shuffle& shuffle) const {
                                     nn::gather_tokens(decoder_pos_embed_.slice(1, prefix), shuffle.order)},
                                    1);
   auto tokens = torch::cat({visible, hidden}, 1) + position;
-  for (const auto& block : decoder_blocks_) tokens = block->forward(tokens, nullptr);
-  return tokens;
+  return nn::run_blocks(decoder_blocks_, std::move(tokens), nullptr);
 }
 
 Tensor MAE::predict_all(const Tensor& latent, const mask::Shuffle& shuffle) const {

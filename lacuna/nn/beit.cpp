@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "lacuna/core/error.h"
+#include "lacuna/nn/activation_checkpoint.h"
 #include "lacuna/nn/init.h"
 #include "lacuna/nn/relative_position.h"
 #include "lacuna/nn/vit.h"
@@ -161,7 +162,9 @@ torch::Tensor Beit::tokens(const torch::Tensor& image, const torch::Tensor& hidd
   if (pos_embed_.defined()) x = x + pos_embed_;
   Tensor bias;
   if (shared_table_.defined()) bias = relative_position_bias(shared_table_, shared_index_);
-  for (const auto& block : blocks_) x = block->forward(x, bias, draws);
+  for (const auto& block : blocks_)
+    x = run_block([&block = *block, draws](const auto& in) { return block.forward(in[0], in[1], draws); },
+                  {x, bias});
   return norm_ ? norm_->forward(x) : x;
 }
 

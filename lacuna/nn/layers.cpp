@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include "lacuna/core/error.h"
+#include "lacuna/nn/activation_checkpoint.h"
 
 namespace lacuna::nn {
 
@@ -95,6 +96,12 @@ Tensor PatchEmbed::forward(const Tensor& image) const {
 Tensor PatchEmbed::forward(const Tensor& image, const Tensor& ids) const {
   const auto patches = gather_patches(patch_view(image, patch_), ids).flatten(2);  // [B, K, C*ph*pw]
   return at::linear(patches, proj_->weight.flatten(1), proj_->bias);
+}
+
+Tensor run_blocks(const std::vector<std::shared_ptr<Block>>& blocks, Tensor x, Draws* draws) {
+  for (const auto& block : blocks)
+    x = run_block([&block = *block, draws](const auto& in) { return block.forward(in[0], draws); }, {x});
+  return x;
 }
 
 Tensor patch_view(const Tensor& image, Size2 patch) {

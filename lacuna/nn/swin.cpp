@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "lacuna/core/error.h"
+#include "lacuna/nn/activation_checkpoint.h"
 #include "lacuna/nn/init.h"
 #include "lacuna/nn/relative_position.h"
 
@@ -281,7 +282,8 @@ torch::Tensor Swin::embed(const torch::Tensor& image, const torch::Tensor& hidde
 torch::Tensor Swin::forward(const torch::Tensor& image, const torch::Tensor& hidden, Draws* draws) const {
   auto x = embed(image, hidden);
   for (const auto& stage : stages_) {
-    for (const auto& block : stage.blocks) x = block->forward(x, draws);
+    for (const auto& block : stage.blocks)
+      x = run_block([&block = *block, draws](const auto& in) { return block.forward(in[0], draws); }, {x});
     if (stage.downsample) x = stage.downsample->forward(x);
   }
   return norm_->forward(x);

@@ -163,8 +163,7 @@ torch::Tensor ViT::prepend_class(const torch::Tensor& tokens) const {
 }
 
 torch::Tensor ViT::run_blocks(torch::Tensor tokens, Draws* draws) const {
-  for (const auto& block : blocks_) tokens = block->forward(tokens, draws);
-  return tokens;
+  return nn::run_blocks(blocks_, std::move(tokens), draws);
 }
 
 torch::Tensor ViT::norm(const torch::Tensor& tokens) const { return norm_ ? norm_->forward(tokens) : tokens; }

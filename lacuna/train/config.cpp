@@ -81,7 +81,11 @@ void TrainConfig::fields(Fields& f) {
   f("momentum", momentum, "LARS' momentum").range(0, 1);
   f("clip_grad", clip_grad, "largest global gradient norm; 0: off").range(0);
   f("precision", precision, "arithmetic of forward and backward; weights stay fp32")
-      .choices({"fp32", "bf16"});
+      .choices({"fp32", "bf16", "fp16"});
+  f("loss_scale", loss_scale, "fp16: factor on the loss at the start; it adapts as torch.amp.GradScaler's")
+      .range(1);
+  f("grad_checkpointing", grad_checkpointing,
+    "keep only the inputs of blocks and compute the rest again: less memory, a third more arithmetic");
   f("seed", seed, "of weights, order, augmentation and masks").range(0);
   f("workers", workers, "threads that read and decode").range(0, 1024);
   f("prefetch", prefetch, "finished batches held ready").range(1, 1024);

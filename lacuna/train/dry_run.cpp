@@ -56,7 +56,7 @@ double pass_bytes(Method& method, const Batch& batch, const TrainConfig& config)
   SeededDraws draws(static_cast<uint64_t>(config.seed), 0, batch.sample);
   Loss loss;
   {
-    const Autocast autocast(config.precision == "bf16", batch.image.device().type());
+    const ForwardMode mode(config, batch.image.device().type());
     loss = method.forward(batch, draws);
   }
   loss.total.backward();
@@ -118,7 +118,7 @@ MeasuredStep measure_steps(Method& method, const std::shared_ptr<data::Dataset>&
   data::Loader loader(dataset, make_transform(config, method),
                       loader_config(config, config.train.batch_size, config.train.workers));
   const auto optimizer = make_optimizer(method, config.train);
-  SpikeDetector spikes(config.health.spike);
+  StepState state(config.train, config.health.spike);
   std::vector<double> seconds;
   double waited = 0;
   const double start = log::monotonic_seconds();
@@ -130,7 +130,7 @@ MeasuredStep measure_steps(Method& method, const std::shared_ptr<data::Dataset>&
       batches.back().image = batches.back().image.to(device);
     }
     take_step(
-        method, *optimizer, batches, [](double) { return 0.0; }, config.train, spikes);
+        method, *optimizer, batches, [](double) { return 0.0; }, config.train, state);
     const double now = log::monotonic_seconds();
     if (step == 0) continue;
     seconds.push_back(now - begun);

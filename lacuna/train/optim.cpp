@@ -209,9 +209,12 @@ double gradient_norm(const std::vector<ParamGroup>& groups) {
 
 void clip_gradients(const std::vector<ParamGroup>& groups, double norm, double max_norm) {
   const double factor = max_norm / (norm + 1e-6);
-  if (!(factor < 1)) return;
+  if (factor < 1) scale_gradients(groups, factor);
+}
+
+void scale_gradients(const std::vector<ParamGroup>& groups, double factor) {
   const torch::NoGradGuard no_grad;
-  at::_foreach_mul_(gradients(groups), factor);
+  if (const auto grads = gradients(groups); !grads.empty()) at::_foreach_mul_(grads, factor);
 }
 
 }  // namespace lacuna::train

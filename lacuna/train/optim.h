@@ -62,5 +62,7 @@ std::unique_ptr<Optimizer> make_lars(std::vector<ParamGroup> groups, double mome
 /// `max_norm` as torch.nn.utils.clip_grad_norm_ (factor max_norm / (norm + 1e-6), never above 1).
 double gradient_norm(const std::vector<ParamGroup>& groups);
 void clip_gradients(const std::vector<ParamGroup>& groups, double norm, double max_norm);
+/// All gradients times `factor`.
+void scale_gradients(const std::vector<ParamGroup>& groups, double factor);
 
 }  // namespace lacuna::train

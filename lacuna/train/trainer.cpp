@@ -139,7 +139,7 @@ Trainer::Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, boo
       device_(choose_device(config_->train.device)),
       dataset_(settle_data(*config_, std::move(dataset))),
       method_(config_->make_method()),
-      spikes_(config_->health.spike) {
+      step_state_(config_->train, config_->health.spike) {
   const auto& train = config_->train;
   method_->to(device_);
   const auto transform = make_transform(*config_, *method_);
@@ -201,7 +201,9 @@ void Trainer::resume_from(const Checkpoint& checkpoint) {
   loss_count_ = state.at("loss_count").get<int64_t>();
   best_ = state.at("best").get<double>();
   best_step_ = state.at("best_step").get<int64_t>();
-  spikes_.load(state.at("norms"));
+  step_state_.spikes.load(state.at("norms"));
+  if (state.contains("loss_scale")) step_state_.scaler.load(state.at("loss_scale"));
+  overflows_ = state.value("overflows", int64_t{0});
   for (const auto& check : state.at("health")) health_.push_back(health_from_json(check));
   loader_->set_bad_records(state.at("bad_records").get<std::set<int64_t>>());
   seek(checkpoint);
@@ -288,11 +290,13 @@ void Trainer::step_once() {
   const double lr = rate(1);
   const auto batches = next_batches();
   const auto result =
-      take_step(*method_, *optimizer_, batches, rate, config_->train, spikes_, averager_.get());
+      take_step(*method_, *optimizer_, batches, rate, config_->train, step_state_, averager_.get());
   ++step_;
   position_ = loader_->position();
   stop_ = result.stop;
-  if (result.problem.empty())
+  if (result.rescaled)
+    note_overflow();
+  else if (result.problem.empty())
     after_step(result, batches, lr);
   else
     skip_step(result, batches);
@@ -332,12 +336,23 @@ void Trainer::log_step(const StepResult& result, double lr, int64_t items) {
                {"data_wait", std::min(1.0, waited / seconds)},
                {"skipped", skipped_},
                {"bad_records", loader_->bad_records().size()}};
+  if (config_->train.precision == "fp16") line["loss_scale"] = step_state_.scaler.scale();
   for (const auto& [name, value] : result.parts) line["loss." + name] = value;
   for (const auto& [name, value] : result.stats) line[name] = value;
   folder_->log(line);
   clock_ = now;
   wait_ += waited;
   items_ = 0;
+}
+
+// Not a fault: fp16 finds its scale by trying.
+void Trainer::note_overflow() {
+  ++overflows_;
+  if (!folder_) return;
+  folder_->log({{"step", step_},
+                {"event", "overflow"},
+                {"loss_scale", step_state_.scaler.scale()},
+                {"overflows", overflows_}});
 }
 
 void Trainer::skip_step(const StepResult& result, const std::vector<Batch>& batches) {
@@ -413,7 +428,9 @@ void Trainer::save() {
                       {"loss_count", loss_count_},
                       {"best", best_},
                       {"best_step", best_step_},
-                      {"norms", spikes_.to_json()},
+                      {"norms", step_state_.spikes.to_json()},
+                      {"overflows", overflows_},
+                      {"loss_scale", step_state_.scaler.to_json()},
                       {"health", std::move(checks)},
                       {"bad_records", loader_->bad_records()},
                       {"global_batch", global_batch()},

@@ -58,6 +58,7 @@ class Trainer {
   void step_once();
   void after_step(const StepResult& result, const std::vector<Batch>& batches, double lr);
   void skip_step(const StepResult& result, const std::vector<Batch>& batches);
+  void note_overflow();
   void log_step(const StepResult& result, double lr, int64_t items);
   void check_health();
   void show_preview();
@@ -79,11 +80,11 @@ class Trainer {
   std::unique_ptr<Monitor> monitor_;            ///< null in all processes but the first
   /// Made last: a run that can't begin leaves nothing behind. Null in all processes but the first.
   std::unique_ptr<RunFolder> folder_;
-  SpikeDetector spikes_;
+  StepState step_state_;
   Plan plan_;
   std::vector<std::string> rules_;  ///< applied to make the plan
 
-  int64_t step_ = 0, skipped_ = 0, skipped_in_row_ = 0;
+  int64_t step_ = 0, skipped_ = 0, skipped_in_row_ = 0, overflows_ = 0;
   data::LoaderPosition position_;  ///< after step_
   uint64_t buffer_version_ = 0;    ///< before the step that is under way
   bool stop_ = false;              ///< a signal reached one of several processes

@@ -48,14 +48,40 @@ class EveryMethod : public ::testing::TestWithParam<Case> {
   StepResult step(int64_t first_sample) {
     auto batch = testing::random_batch(*method_, 4, static_cast<uint64_t>(first_sample));
     for (auto& sample : batch.sample) sample += first_sample;
-    return take_step(*method_, *optimizer_, {batch}, scaled_rate(1e-3), config_->train, spikes_);
+    return take_step(*method_, *optimizer_, {batch}, scaled_rate(1e-3), config_->train, state_);
   }
 
   std::unique_ptr<RunConfig> config_;
   std::shared_ptr<Method> method_;
   std::unique_ptr<Optimizer> optimizer_;
-  SpikeDetector spikes_{0};
+  StepState state_{config_->train};
 };
+
+TEST_P(EveryMethod, CheckpointedBlocksGiveTheSameGradients) {
+  const auto batch = testing::random_batch(*method_, 4, 3);
+  const auto gradients = [&](const std::string& precision, bool checkpointing) {
+    method_->zero_grad();
+    config_->train.precision = precision;
+    config_->train.grad_checkpointing = checkpointing;
+    SeededDraws draws(0, 0, batch.sample);
+    Tensor total;
+    {
+      const ForwardMode mode(config_->train, torch::kCPU);
+      total = method_->forward(batch, draws).total;
+    }
+    total.backward();
+    std::map<std::string, Tensor> out;
+    for (const auto& item : method_->named_parameters())
+      if (item.value().grad().defined()) out[item.key()] = item.value().grad().clone();
+    return out;
+  };
+  for (const std::string precision : {"fp32", "bf16"}) {
+    const auto plain = gradients(precision, false), again = gradients(precision, true);
+    ASSERT_EQ(plain.size(), again.size());
+    for (const auto& [name, gradient] : plain)
+      EXPECT_TRUE(at::allclose(again.at(name), gradient, 1e-6, 1e-9)) << precision << " " << name;
+  }
+}
 
 TEST_P(EveryMethod, TrainsAStepAndEveryParameterGetsAGradient) {
   const auto result = step(0);
