@@ -11,6 +11,7 @@ usage: compare_step.py [--turns 5] [--steps 6] [--batch 32] [--img 224] [--preci
 import argparse
 import json
 import pathlib
+import re
 import resource
 import statistics
 import subprocess
@@ -51,9 +52,25 @@ def transformers_mae(options):
         decoder_intermediate_size=4 * options.decoder_dim, mask_ratio=0.75, norm_pix_loss=True))
 
 
+def stand_in_for_torchvision_operators():
+    """The torchvision of PyPI is built against CUDA: its compiled operators don't load beside a CPU torch. Importing lightly
+    asks that they exist; none is called."""
+    import torch
+
+    sys.path.append(str(ROOT / ".venv/lightly"))
+    registrations = (ROOT / ".venv/lightly/torchvision/_meta_registrations.py").read_text()
+    names = set(re.findall(r'register_meta\("(\w+)"\)|"torchvision::(\w+)"', registrations))
+    library = torch.library.Library("torchvision", "DEF")
+    for name in sorted({one or other for one, other in names}):
+        library.define(f"{name}(Tensor x) -> Tensor")
+    sys.modules["lacuna_stand_in"] = library  # alive as long as the process
+
+
 def lightly_mae(options):
     """The model of lightly's MAE example (examples/pytorch/mae.py) at these sizes."""
     import torch
+
+    stand_in_for_torchvision_operators()
     from lightly.models import utils
     from lightly.models.modules import MAEDecoderTIMM, MaskedVisionTransformerTIMM
     from timm.models.vision_transformer import VisionTransformer
