@@ -15,7 +15,8 @@ using torch::autograd::variable_list;
 
 thread_local bool checkpointing = false;
 
-/// Autocast keeps the casts of weights for a whole forward pass; one made without gradients must not serve later parts.
+/// Autocast keeps the casts of weights for a whole forward pass; one made without gradients must not serve
+/// later parts.
 class WithoutCastCache {
  public:
   WithoutCastCache() : before_(at::autocast::is_autocast_cache_enabled()) {
@@ -37,9 +38,10 @@ struct Recipe : torch::CustomClassHolder {
 };
 
 struct Checkpoint : torch::autograd::Function<Checkpoint> {
-  // `gate` asks for a gradient even where no input does (the first block over frozen embeddings has parameters that do).
-  static Tensor forward(AutogradContext* ctx, const c10::intrusive_ptr<Recipe>& recipe, const Tensor& /*gate*/,
-                        at::TensorList inputs) {
+  // `gate` asks for a gradient even where no input does (the first block over frozen embeddings has
+  // parameters that do).
+  static Tensor forward(AutogradContext* ctx, const c10::intrusive_ptr<Recipe>& recipe,
+                        const Tensor& /*gate*/, at::TensorList inputs) {
     ctx->saved_data["recipe"] = c10::IValue::make_capsule(recipe);
     ctx->save_for_backward(inputs.vec());
     const WithoutCastCache no_cache;

@@ -8,8 +8,8 @@
 
 namespace lacuna::nn {
 
-/// While one lives, this thread's matrix products on `device` are computed in `dtype` (bf16, fp16); weights, sums and norms
-/// stay fp32. Nothing changes with nullopt.
+/// While one lives, this thread's matrix products on `device` are computed in `dtype` (bf16, fp16); weights,
+/// sums and norms stay fp32. Nothing changes with nullopt.
 class Autocast {
  public:
   Autocast(std::optional<c10::ScalarType> dtype, c10::DeviceType device);

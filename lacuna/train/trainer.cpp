@@ -205,7 +205,8 @@ void Trainer::resume_from(const Checkpoint& checkpoint) {
   if (state.contains("loss_scale")) step_state_.scaler.load(state.at("loss_scale"));
   overflows_ = state.value("overflows", int64_t{0});
   for (const auto& check : state.at("health")) health_.push_back(health_from_json(check));
-  loader_->set_bad_records(state.at("bad_records").get<std::set<int64_t>>());
+  bad_records_ = state.at("bad_records").get<std::set<int64_t>>();
+  loader_->set_bad_records(bad_records_);
   seek(checkpoint);
   saved_step_ = step_;
   if (folder_) folder_->rewind_metrics(step_);
@@ -277,10 +278,24 @@ void Trainer::rescue(const LostProcesses& lost) {
 std::vector<Batch> Trainer::next_batches() {
   std::vector<Batch> batches;
   for (int64_t i = 0; i < config_->train.accum; ++i) {
-    batches.push_back(loader_->next());
+    batches.push_back(next_batch());
     batches.back().image = batches.back().image.to(device_);
   }
   return batches;
+}
+
+// Data that can no longer be read end the run, but not what it has learnt.
+Batch Trainer::next_batch() {
+  try {
+    auto batch = loader_->next();
+    if (loader_->bad_records().size() != bad_records_.size()) bad_records_ = loader_->bad_records();
+    return batch;
+  } catch (const Error& error) {
+    if (step_ == 0 || !folder_) throw;
+    save();
+    fail(error.subject(), error.why(),
+         str(error.remedy(), "; the run is kept as of step ", step_, ": --resume continues"));
+  }
 }
 
 void Trainer::step_once() {
@@ -432,7 +447,7 @@ void Trainer::save() {
                       {"overflows", overflows_},
                       {"loss_scale", step_state_.scaler.to_json()},
                       {"health", std::move(checks)},
-                      {"bad_records", loader_->bad_records()},
+                      {"bad_records", bad_records_},
                       {"global_batch", global_batch()},
                       {"effective_batch", plan_.effective_batch},
                       {"data", dataset_->uri()},

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "lacuna/data/loader.h"
@@ -67,6 +68,7 @@ class Trainer {
   int64_t world() const;         ///< processes
   int64_t global_batch() const;  ///< records of one batch of all processes
   std::vector<Batch> next_batches();
+  Batch next_batch();
 
   Processes* processes_;  ///< null: one
   std::unique_ptr<RunConfig> config_;
@@ -84,6 +86,7 @@ class Trainer {
   Plan plan_;
   std::vector<std::string> rules_;  ///< applied to make the plan
 
+  std::set<int64_t> bad_records_;  ///< met in the batches given out, not in one that could not be read
   int64_t step_ = 0, skipped_ = 0, skipped_in_row_ = 0, overflows_ = 0;
   data::LoaderPosition position_;  ///< after step_
   uint64_t buffer_version_ = 0;    ///< before the step that is under way
