@@ -11,14 +11,18 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Up to here the N x N weights of all heads are cheaper to keep than LibTorch's flash kernel is to run on a CPU (7 ms against
-// 40 for 32 x 3 heads of 197 tokens in bf16, forward and backward, on two cores of an EPYC 9005).
+// Up to here the N x N weights of all heads are cheaper to keep than LibTorch's flash kernel is to run on a
+// CPU (7 ms against 40 for 32 x 3 heads of 197 tokens in bf16, forward and backward, on two cores of an EPYC
+// 9005).
 constexpr int64_t kShort = 512;
 
 /// [S, N, 3D] -> a contiguous copy [3, S*H, N, d].
 Tensor unpack(const Tensor& qkv, int64_t heads) {
   const int64_t S = qkv.size(0), N = qkv.size(1), d = qkv.size(2) / (3 * heads);
-  return qkv.view({S, N, 3, heads, d}).permute({2, 0, 3, 1, 4}).clone(torch::MemoryFormat::Contiguous).view({3, S * heads, N, d});
+  return qkv.view({S, N, 3, heads, d})
+      .permute({2, 0, 3, 1, 4})
+      .clone(torch::MemoryFormat::Contiguous)
+      .view({3, S * heads, N, d});
 }
 
 /// [S*H, N, d] -> [S, N, D].
@@ -51,12 +55,17 @@ struct ShortAttention : torch::autograd::Function<ShortAttention> {
     const int64_t heads = ctx->saved_data["heads"].toInt();
     const auto &parts = saved[0], &weights = saved[1];
     const int64_t S = parts.size(1) / heads, N = parts.size(2), d = parts.size(3);
-    const auto out = gradients[0].view({S, N, heads, d}).transpose(1, 2).reshape({S * heads, N, d}).to(parts.scalar_type());
+    const auto out = gradients[0]
+                         .view({S, N, heads, d})
+                         .transpose(1, 2)
+                         .reshape({S * heads, N, d})
+                         .to(parts.scalar_type());
 
     const auto grads = torch::empty_like(parts);
     auto dq = grads[0], dk = grads[1], dv = grads[2];
     at::bmm_out(dv, weights.transpose(1, 2), out);
-    const auto dlogits = at::_softmax_backward_data(at::bmm(out, parts[2].transpose(1, 2)), weights, -1, weights.scalar_type());
+    const auto dlogits = at::_softmax_backward_data(at::bmm(out, parts[2].transpose(1, 2)), weights, -1,
+                                                    weights.scalar_type());
     at::bmm_out(dq, dlogits, parts[1]);
     dq.mul_(1 / std::sqrt(static_cast<double>(d)));
     at::bmm_out(dk, dlogits.transpose(1, 2), parts[0]);  // q is kept scaled
@@ -68,7 +77,8 @@ struct ShortAttention : torch::autograd::Function<ShortAttention> {
       grouped.insert(grouped.end(), shape.begin(), shape.end());
       dbias = dlogits.view(grouped).sum(0, /*keepdim=*/false, torch::kFloat);
     }
-    return {grads.view({3, S, heads, N, d}).permute({1, 3, 0, 2, 4}).reshape({S, N, 3 * heads * d}), dbias, Tensor()};
+    return {grads.view({3, S, heads, N, d}).permute({1, 3, 0, 2, 4}).reshape({S, N, 3 * heads * d}), dbias,
+            Tensor()};
   }
 };
 
@@ -84,14 +94,17 @@ Tensor fused_attention(const Tensor& qkv, int64_t heads, const Tensor& bias) {
     const int64_t W = bias.dim() == 4 ? bias.size(0) : 1;
     mask = bias.to(qkv.scalar_type()).expand({S / W, W, heads, N, N}).reshape({S, heads, N, N});
   }
-  return at::scaled_dot_product_attention(parts[0], parts[1], parts[2], mask).transpose(1, 2).reshape({S, N, D});
+  return at::scaled_dot_product_attention(parts[0], parts[1], parts[2], mask)
+      .transpose(1, 2)
+      .reshape({S, N, D});
 }
 
 }  // namespace
 
 Tensor self_attention(const Tensor& qkv, int64_t num_heads, const Tensor& bias) {
   const bool short_on_cpu = qkv.is_cpu() && qkv.size(1) <= kShort;
-  return short_on_cpu ? ShortAttention::apply(qkv.contiguous(), optional(bias), num_heads) : fused_attention(qkv, num_heads, bias);
+  return short_on_cpu ? ShortAttention::apply(qkv.contiguous(), optional(bias), num_heads)
+                      : fused_attention(qkv, num_heads, bias);
 }
 
 }  // namespace lacuna::nn

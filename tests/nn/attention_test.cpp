@@ -21,7 +21,8 @@ Tensor by_definition(const Tensor& qkv, int64_t heads, const Tensor& bias) {
   return at::matmul(logits.softmax(-1), parts[2]).transpose(1, 2).reshape({S, N, D});
 }
 
-using Case = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t>;  // S, N, heads, d, windows of the bias (0: no bias)
+using Case = std::tuple<int64_t, int64_t, int64_t, int64_t,
+                        int64_t>;  // S, N, heads, d, windows of the bias (0: no bias)
 
 class SelfAttention : public ::testing::TestWithParam<Case> {
  protected:
@@ -44,12 +45,15 @@ class SelfAttention : public ::testing::TestWithParam<Case> {
   }
   Result exact() { return run(by_definition, torch::kDouble, torch::kDouble); }
   Result ours(torch::ScalarType type) {
-    return run([](const Tensor& qkv, int64_t heads, const Tensor& bias) { return self_attention(qkv, heads, bias); },
-               type, torch::kFloat);
+    return run(
+        [](const Tensor& qkv, int64_t heads, const Tensor& bias) { return self_attention(qkv, heads, bias); },
+        type, torch::kFloat);
   }
 };
 
-double error(const Tensor& a, const Tensor& b) { return (a - b).abs().max().item<double>() / b.abs().max().item<double>(); }
+double error(const Tensor& a, const Tensor& b) {
+  return (a - b).abs().max().item<double>() / b.abs().max().item<double>();
+}
 
 TEST_P(SelfAttention, EqualsItsDefinitionWithGradients) {
   const auto a = ours(torch::kFloat), b = exact();
@@ -67,7 +71,8 @@ TEST_P(SelfAttention, StaysNearItInBf16) {
 
 INSTANTIATE_TEST_SUITE_P(Shapes, SelfAttention,
                          ::testing::Values(Case{2, 5, 3, 4, 0}, Case{4, 7, 2, 8, 1}, Case{6, 9, 2, 4, 3},
-                                           Case{1, 1, 1, 2, 0}, Case{1, 600, 1, 8, 0}, Case{2, 600, 1, 8, 1}));
+                                           Case{1, 1, 1, 2, 0}, Case{1, 600, 1, 8, 0},
+                                           Case{2, 600, 1, 8, 1}));
 
 }  // namespace
 }  // namespace lacuna::nn
