@@ -110,6 +110,7 @@ Json bench_step(RunConfig& config, const BenchOptions& options) {
   const auto timing = repeat(options, [&] {
     const auto result = take_step(*method, *optimizer, batches, scaled_rate(1e-5), config.train, state);
     if (!result.problem.empty()) fail("bench step", result.problem, "lower train.lr or use fp32");
+    method->after_step({});
   });
   Json out = settings_of(config);
   const auto items = static_cast<double>(config.train.batch_size * config.train.accum);

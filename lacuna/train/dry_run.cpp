@@ -12,6 +12,7 @@
 
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
+#include "lacuna/train/names.h"
 #include "lacuna/train/trainer.h"
 
 namespace lacuna::train {
@@ -131,6 +132,7 @@ MeasuredStep measure_steps(Method& method, const std::shared_ptr<data::Dataset>&
     }
     take_step(
         method, *optimizer, batches, [](double) { return 0.0; }, config.train, state);
+    method.after_step({});
     const double now = log::monotonic_seconds();
     if (step == 0) continue;
     seconds.push_back(now - begun);
@@ -164,7 +166,8 @@ ParameterCounts count_parameters(const Method& method) {
     const std::string part = name.substr(0, name.find('.'));
     out.total += count;
     if (item.value().requires_grad()) out.trainable += count;
-    if (!part.starts_with("decoder") && name.find("mask_token") == std::string::npos) out.encoder += count;
+    const bool encoder = !is_pretraining_only(name) && part != "ema";
+    if (encoder) out.encoder += count;
     out.parts[part] += count;
   }
   return out;

@@ -9,8 +9,9 @@ namespace lacuna::train {
 /// [H', W', 3] uint8: a row for each image: original, what the encoder saw (hidden patches grey), prediction,
 /// prediction under the visible patches; a caption above each column in a built-in bitmap font; small images
 /// are enlarged by whole factors. Any channel count: 1 is grey, 3 colour, otherwise the first three (of two
-/// the first), said in the caption. Without a pixel prediction the last two columns are left out. Pictures
-/// that leave [0, 1] or stay below a quarter of it are stretched, all columns alike.
+/// the first), said in the caption. Without a pixel prediction the last two columns are left out; a number
+/// for each patch (Preview::heat) is drawn in a last column, as colours from each picture's lowest to its
+/// highest. Pictures that leave [0, 1] or stay below a quarter of it are stretched, all columns alike.
 Tensor preview_panel(const Preview& preview, const data::Normalization& normalization);
 
 }  // namespace lacuna::train

@@ -118,6 +118,7 @@ data::ImageTransform make_transform(const RunConfig& config, const Method& metho
 std::unique_ptr<Optimizer> make_optimizer(const Method& method, const TrainConfig& config) {
   auto groups = parameter_groups(method, config.weight_decay, config.layer_decay);
   if (config.optimizer == "lars") return make_lars(std::move(groups), config.momentum);
+  if (config.optimizer == "sgd") return make_sgd(std::move(groups), config.momentum);
   return make_adamw(std::move(groups), config.betas[0], config.betas[1]);
 }
 
@@ -127,6 +128,7 @@ void load_init(Method& method, const RunConfig& config) {
   const bool says_what_it_is = weights.metadata.count("lacuna.config") != 0;
   const auto source = says_what_it_is ? config_of(weights) : config_of(weights, hints(config));
   const auto skipped = load_into(method, weights, *source, config.train.init_partial);
+  if (auto* ema = method.ema()) ema->restart();
   log::info(str("started from ", weights.origin));
   if (!skipped.empty()) log::warn(str(skipped.size(), " tensors not loaded: ", join(skipped)));
 }
@@ -142,6 +144,7 @@ Trainer::Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, boo
       step_state_(config_->train, config_->health.spike) {
   const auto& train = config_->train;
   method_->to(device_);
+  method_->prepare_training();
   const auto transform = make_transform(*config_, *method_);
   loader_ = std::make_unique<data::Loader>(dataset_, transform,
                                            data::LoaderConfig{.batch_size = train.batch_size,
@@ -158,6 +161,12 @@ Trainer::Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, boo
   const bool first = !processes || processes->first();
   if (first) monitor_ = std::make_unique<Monitor>(*config_, dataset_, transform, device_);
   if (!resume) load_init(*method_, *config_);
+  if (train.ema_decay > 0) {
+    if (method_->ema())
+      fail("train.ema_decay", str(config_->method, " averages its weights by itself, in its teacher"),
+           "leave it out; eval.weights=ema chooses the teacher");
+    average_ = std::make_unique<nn::Ema>(method_->weights());
+  }
   if (processes)
     processes->require_same(str(config_->to_toml(), dataset_->size()), "several processes",
                             "they were started with other settings, or see other data",
@@ -175,6 +184,8 @@ Trainer::Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, boo
   if (processes) start_together();
 }
 
+nn::Ema* Trainer::average() const { return average_ ? average_.get() : method_->ema(); }
+
 int64_t Trainer::world() const { return processes_ ? processes_->world() : 1; }
 
 // Weights are sent though all have drawn or read them: their last bits depend on the machine.
@@ -182,6 +193,7 @@ void Trainer::start_together() {
   processes_->require_same(str(step_), run_.string(), "the processes found other checkpoints there",
                            "put --out on a file system that all of them see");
   processes_->broadcast(method_->weights());
+  if (const auto* ema = average()) processes_->broadcast(ema->average());
   nn::synchronize_batch_norms(*method_, [this](const Tensor& part) { return processes_->sum(part); });
   std::vector<Tensor> parameters;
   for (const auto& group : optimizer_->groups())
@@ -193,6 +205,7 @@ void Trainer::resume_from(const Checkpoint& checkpoint) {
   const std::string origin = (run_ / "checkpoints").string();
   load_weights(*method_, checkpoint.model, origin);
   optimizer_->load_state(checkpoint.trainer, origin);
+  resume_average(checkpoint);
   const auto& state = checkpoint.state;
   step_ = checkpoint.step;
   skipped_ = state.at("skipped").get<int64_t>();
@@ -213,6 +226,17 @@ void Trainer::resume_from(const Checkpoint& checkpoint) {
   if (folder_ && best_step_ == step_) mark_best(run_, step_);  // killed between checkpoint and link
   verdict_ = judge(health_);
   log::info(str("resumed at step ", step_, " of ", plan_.steps));
+}
+
+void Trainer::resume_average(const Checkpoint& checkpoint) {
+  auto* ema = average();
+  if (ema == nullptr) return;
+  if (!checkpoint.ema.empty()) {
+    nn::load_weights(ema->average(), checkpoint.ema, (run_ / "checkpoints").string());
+    return;
+  }
+  ema->restart();
+  log::warn("the checkpoint holds no moving average of its weights: it begins here");
 }
 
 // A position counts batches of all processes together. Other batches than the checkpoint's: the nearest whole
@@ -239,6 +263,7 @@ void Trainer::begin() {
     for (const auto& warning : warnings(*config_, plan_)) log::warn(warning);
   clock_ = health_clock_ = saved_at_ = log::monotonic_seconds();
   if (step_ > 0) return;
+  method_->before_step(progress());
   show_preview();
   check_health();
   if (plan_.steps == 0) save();
@@ -304,6 +329,7 @@ void Trainer::step_once() {
   };
   const double lr = rate(1);
   const auto batches = next_batches();
+  method_->before_step(progress());
   const auto result =
       take_step(*method_, *optimizer_, batches, rate, config_->train, step_state_, averager_.get());
   ++step_;
@@ -330,10 +356,16 @@ void Trainer::after_step(const StepResult& result, const std::vector<Batch>& bat
   ++loss_count_;
   shown_loss_ = std::isfinite(shown_loss_) ? 0.95 * shown_loss_ + 0.05 * result.loss : result.loss;
   for (const auto& batch : batches) items_ += static_cast<double>(batch.size() * world());
-  const double per_epoch = static_cast<double>(plan_.steps_per_epoch);
-  method_->after_step({step_, plan_.steps, static_cast<double>(step_) / per_epoch, plan_.epochs});
+  method_->after_step(progress());
+  const auto& train = config_->train;
+  if (average_) average_->update(train.ema_warmup ? nn::ema_warmup(train.ema_decay, step_) : train.ema_decay);
   if (step_ % config_->train.log_every == 0 || step_ == 1 || step_ == plan_.steps)
     log_step(result, lr, plan_.effective_batch);
+}
+
+Progress Trainer::progress() const {
+  const double per_epoch = static_cast<double>(plan_.steps_per_epoch);
+  return {step_, plan_.steps, static_cast<double>(step_) / per_epoch, plan_.epochs};
 }
 
 void Trainer::log_step(const StepResult& result, double lr, int64_t items) {
@@ -433,6 +465,7 @@ void Trainer::save() {
   Checkpoint checkpoint{.step = step_,
                         .position = position_,
                         .model = method_->weights(),
+                        .ema = average() ? average()->average() : io::Tensors{},
                         .trainer = optimizer_->state(),
                         .metadata = weights_metadata(*config_, step_)};
   Json checks = Json::array();

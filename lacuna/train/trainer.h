@@ -57,6 +57,7 @@ class Trainer {
   void seek(const Checkpoint& checkpoint);
   void begin();
   void step_once();
+  Progress progress() const;  ///< after step_ steps
   void after_step(const StepResult& result, const std::vector<Batch>& batches, double lr);
   void skip_step(const StepResult& result, const std::vector<Batch>& batches);
   void note_overflow();
@@ -64,6 +65,8 @@ class Trainer {
   void check_health();
   void show_preview();
   void save();
+  void resume_average(const Checkpoint& checkpoint);
+  nn::Ema* average() const;  ///< kept in checkpoints: the method's own, or train.ema_decay's; null: none
   [[noreturn]] void rescue(const LostProcesses& lost);
   int64_t world() const;         ///< processes
   int64_t global_batch() const;  ///< records of one batch of all processes
@@ -79,6 +82,7 @@ class Trainer {
   std::unique_ptr<data::Loader> loader_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<GradientAverager> averager_;  ///< null: one process
+  std::unique_ptr<nn::Ema> average_;            ///< of train.ema_decay; null: off
   std::unique_ptr<Monitor> monitor_;            ///< null in all processes but the first
   /// Made last: a run that can't begin leaves nothing behind. Null in all processes but the first.
   std::unique_ptr<RunFolder> folder_;

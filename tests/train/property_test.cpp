@@ -48,7 +48,9 @@ class EveryMethod : public ::testing::TestWithParam<Case> {
   StepResult step(int64_t first_sample) {
     auto batch = testing::random_batch(*method_, 4, static_cast<uint64_t>(first_sample));
     for (auto& sample : batch.sample) sample += first_sample;
-    return take_step(*method_, *optimizer_, {batch}, scaled_rate(1e-3), config_->train, state_);
+    const auto result = take_step(*method_, *optimizer_, {batch}, scaled_rate(1e-3), config_->train, state_);
+    method_->after_step({});
+    return result;
   }
 
   std::unique_ptr<RunConfig> config_;
@@ -104,13 +106,16 @@ TEST_P(EveryMethod, LearnsOneBatchByHeart) {
 TEST_P(EveryMethod, ResumesExactly) {
   step(0);
   const auto weights = method_->weights();
-  io::Tensors saved_weights, saved_state;
+  io::Tensors saved_weights, saved_ema, saved_state;
   for (const auto& [name, tensor] : weights) saved_weights[name] = tensor.detach().clone();
+  if (auto* ema = method_->ema())
+    for (const auto& [name, tensor] : ema->average()) saved_ema[name] = tensor.clone();
   for (const auto& [name, tensor] : optimizer_->state()) saved_state[name] = tensor.clone();
   const double unbroken = (step(4), step(8).loss);
 
   const auto other = config_->make_method();
   load_weights(*other, saved_weights, "test");
+  if (auto* ema = other->ema()) nn::load_weights(ema->average(), saved_ema, "test");
   optimizer_ = make_adamw(parameter_groups(*other, 0.05), 0.9, 0.95);
   optimizer_->load_state(saved_state, "test");
   method_ = other;
