@@ -30,9 +30,18 @@ class WithoutCastCache {
   const bool before_;
 };
 
-/// What the second pass needs besides the inputs.
+/// What the second pass needs besides the inputs that are defined; those alone can be handed to autograd.
 struct Recipe : torch::CustomClassHolder {
+  Tensor run(const std::vector<Tensor>& given) const {
+    std::vector<Tensor> inputs(defined.size());
+    auto next = given.begin();
+    for (size_t i = 0; i < defined.size(); ++i)
+      if (defined[i]) inputs[i] = *next++;
+    return block(inputs);
+  }
+
   Block block;
+  std::vector<bool> defined;
   c10::DeviceType device = c10::kCPU;
   std::optional<c10::ScalarType> dtype;
 };
@@ -45,24 +54,24 @@ struct Checkpoint : torch::autograd::Function<Checkpoint> {
     ctx->saved_data["recipe"] = c10::IValue::make_capsule(recipe);
     ctx->save_for_backward(inputs.vec());
     const WithoutCastCache no_cache;
-    return recipe->block(inputs.vec());
+    return recipe->run(inputs.vec());
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
     const auto recipe = c10::static_intrusive_pointer_cast<Recipe>(ctx->saved_data["recipe"].toCapsule());
     std::vector<Tensor> inputs;
     for (const auto& saved : ctx->get_saved_variables())
-      inputs.push_back(saved.defined() ? saved.detach().requires_grad_(saved.requires_grad()) : saved);
+      inputs.push_back(saved.detach().requires_grad_(saved.requires_grad()));
     Tensor out;
     {
       const torch::AutoGradMode grad(true);
       const Autocast autocast(recipe->dtype, recipe->device);
       const ActivationCheckpointing once(false);
-      out = recipe->block(inputs);
+      out = recipe->run(inputs);
     }
     torch::autograd::backward({out}, {gradients[0]});
     variable_list result{Tensor(), Tensor()};
-    for (const auto& input : inputs) result.push_back(input.defined() ? input.grad() : Tensor());
+    for (const auto& input : inputs) result.push_back(input.grad());
     return result;
   }
 };
@@ -79,7 +88,12 @@ Tensor run_block(const Block& block, const std::vector<Tensor>& inputs) {
   recipe->block = block;
   recipe->device = inputs.front().device().type();
   recipe->dtype = Autocast::current(recipe->device);
-  return Checkpoint::apply(recipe, torch::zeros({}, torch::requires_grad()), at::TensorList(inputs));
+  std::vector<Tensor> defined;
+  for (const auto& input : inputs) {
+    recipe->defined.push_back(input.defined());
+    if (input.defined()) defined.push_back(input);
+  }
+  return Checkpoint::apply(recipe, torch::zeros({}, torch::requires_grad()), at::TensorList(defined));
 }
 
 }  // namespace lacuna::nn

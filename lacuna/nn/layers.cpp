@@ -4,6 +4,7 @@
 
 #include "lacuna/core/error.h"
 #include "lacuna/nn/activation_checkpoint.h"
+#include "lacuna/nn/attention.h"
 
 namespace lacuna::nn {
 
@@ -38,11 +39,7 @@ Attention::Attention(int64_t dim, int64_t num_heads, bool qkv_bias) : num_heads_
 }
 
 Tensor Attention::forward(const Tensor& x) const {
-  const int64_t B = x.size(0), N = x.size(1), D = x.size(2);
-  const auto qkv =
-      qkv_->forward(x).view({B, N, 3, num_heads_, D / num_heads_}).permute({2, 0, 3, 1, 4}).unbind(0);
-  const auto mixed = at::scaled_dot_product_attention(qkv[0], qkv[1], qkv[2]);  // [B, heads, N, D / heads]
-  return proj_->forward(mixed.transpose(1, 2).reshape({B, N, D}));
+  return proj_->forward(self_attention(qkv_->forward(x), num_heads_));
 }
 
 Mlp::Mlp(int64_t dim, int64_t hidden_dim) {

@@ -1,5 +1,5 @@
-// What goes wrong around a run: a full disk, one that can't be written, data that vanish, a clock that jumps. Each ends in
-// one line, and the run goes on afterwards to the end that an undisturbed one has.
+// What goes wrong around a run: a full disk, one that can't be written, data that vanish, a clock that jumps.
+// Each ends in one line, and the run goes on afterwards to the end that an undisturbed one has.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -81,7 +81,8 @@ TEST_F(Faults, DataThatVanishEndInOneLineAndALaterResumeGivesTheSameLosses) {
   fs::create_directories(photos);
   const auto drawn = data::open_dataset(kData);
   for (int64_t i = 0; i < 64; ++i)
-    io::write_atomically(photos / (std::to_string(i) + ".png"), io::encode_png(data::decode_record(drawn->get(i)).pixels));
+    io::write_atomically(photos / (std::to_string(i) + ".png"),
+                         io::encode_png(data::decode_record(drawn->get(i)).pixels));
   const std::vector<std::string> settings = {"--set", "train.steps=600", "--set", "data.max_bad=0"};
   const auto whole = run_program(pretrain(*folder_ / "whole", settings, photos.string()));
   ASSERT_EQ(whole.code, 0) << whole.err;
@@ -103,11 +104,11 @@ TEST_F(Faults, DataThatVanishEndInOneLineAndALaterResumeGivesTheSameLosses) {
   EXPECT_TRUE(losses(run) == losses(*folder_ / "whole"));
 }
 
-// The wall clock jumps back and forth by a day (tests/support/clock_jump.cpp): no rate, interval or loss may follow it.
+// The wall clock jumps back and forth by a day (tests/support/clock_jump.cpp): no rate, interval or loss may
+// follow it.
 TEST_F(Faults, AClockThatJumpsChangesNothing) {
   const auto run = *folder_ / "jumps";
-  const auto outcome =
-      Running(pretrain(run), folder_->path(), {{"LD_PRELOAD", LACUNA_CLOCK_JUMP}}).wait();
+  const auto outcome = Running(pretrain(run), folder_->path(), {{"LD_PRELOAD", LACUNA_CLOCK_JUMP}}).wait();
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_EQ(losses(run), losses(unbroken()));
   std::ifstream file(run / "metrics.jsonl");

@@ -1,5 +1,5 @@
-// Preloaded into the program by tests/cli/faults_slow_test.cpp: every second question for the time of day is answered a
-// day too early. The steady clock is left alone.
+// Preloaded into the program by tests/cli/faults_slow_test.cpp: every second question for the time of day is
+// answered a day too early. The steady clock is left alone.
 
 #include <sys/syscall.h>
 #include <time.h>

@@ -80,8 +80,11 @@ TEST_P(EveryMethod, CheckpointedBlocksGiveTheSameGradients) {
   for (const std::string precision : {"fp32", "bf16"}) {
     const auto plain = gradients(precision, false), again = gradients(precision, true);
     ASSERT_EQ(plain.size(), again.size());
-    for (const auto& [name, gradient] : plain)
-      EXPECT_TRUE(at::allclose(again.at(name), gradient, 1e-6, 1e-9)) << precision << " " << name;
+    for (const auto& [name, gradient] : plain) {
+      const double most = gradient.abs().max().item<double>();  // sums over branches come in another order
+      EXPECT_LE((again.at(name) - gradient).abs().max().item<double>(), 2e-6 * most)
+          << precision << " " << name;
+    }
   }
 }
 
