@@ -1,6 +1,6 @@
 #pragma once
 // Which patches are hidden: those predicted hardest to reconstruct, more of them as training goes on, and the
-// rest at random (HPM, section 3.3 "Easy-to-hard mask generation").
+// rest at random (HPM, "easy-to-hard mask generation").
 
 #include <torch/types.h>
 

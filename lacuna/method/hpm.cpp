@@ -68,6 +68,10 @@ void HPMConfig::resolve(const ConfigTable& table) {
   if (mask.vis_mask_ratio > 0 && mask::kept_patches(kept, mask.vis_mask_ratio) < 1)
     fail(str("mask.vis_mask_ratio ", mask.vis_mask_ratio),
          str("of ", kept, " visible patches it leaves none"), "choose a smaller one");
+  if ((loss.target == "dino" || loss.target == "clip") && encoder.in_chans != 3)
+    fail(str("loss.target ", loss.target),
+         str("its network reads 3 channels, the pictures have ", encoder.in_chans),
+         "use loss.target = pixel or ema");
   if (loss.target == "pixel" && loss.norm_pix && encoder.patch_size.area() * encoder.in_chans < 2)
     fail("loss.norm_pix", "a patch of a single value has no deviation",
          "use larger patches or loss.norm_pix = false");

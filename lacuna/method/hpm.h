@@ -74,7 +74,7 @@ class HPMNetwork : public torch::nn::Module {
   Tensor vis_mask_token_;
 };
 
-/// Section 3.2: the predictor learns which of two hidden patches has the larger loss, or, "absolute", the
+/// The predictor learns which of two hidden patches has the larger loss, or, "absolute", the
 /// loss itself, standardised picture by picture. predicted, truth [B, Lm]; `truth` gets no gradient. Scalar.
 Tensor ranking_loss(const Tensor& predicted, const Tensor& truth);
 Tensor regression_loss(const Tensor& predicted, const Tensor& truth);

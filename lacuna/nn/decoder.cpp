@@ -67,6 +67,12 @@ void DecoderStack::initialize(Draws& draws) {
   for (const auto& child : named_children()) initialize_linears(*child.value(), draws, child.key());
 }
 
+// A view of its own: where several stacks read the same tokens, the gradients of each are summed first, so
+// that the sum is the same to the bit whether blocks are checkpointed or not.
+Tensor DecoderStack::run_blocks(const Tensor& tokens) const {
+  return nn::run_blocks(blocks_, tokens.view_as(tokens), nullptr);
+}
+
 Tensor DecoderStack::predict(const Tensor& tokens) const { return pred_->forward(norm_->forward(tokens)); }
 
 Tensor DecoderStack::predict_mean(const Tensor& tokens) const {

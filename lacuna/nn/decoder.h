@@ -45,7 +45,7 @@ class DecoderStack : public torch::nn::Module {
   /// Linear layers Xavier uniform.
   void initialize(Draws& draws);
   /// All blocks: [B, N, Dd] -> [B, N, Dd].
-  Tensor run_blocks(const Tensor& tokens) const { return nn::run_blocks(blocks_, tokens, nullptr); }
+  Tensor run_blocks(const Tensor& tokens) const;
   /// Norm and head of tokens behind the blocks: [..., Dd] -> [..., outputs]. Give only those that are needed.
   Tensor predict(const Tensor& tokens) const;
   /// The mean over the outputs, [...]: the same number from a head of one row, the mean of all.

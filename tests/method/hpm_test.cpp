@@ -230,10 +230,10 @@ void write_dino(const io::fs::path& file, int64_t patch) {
   config.arch = "vit", config.pos_embed = "learned";
   config.img_size = {32, 32}, config.patch_size = {patch, patch};
   config.embed_dim = 64, config.depth = 2, config.num_heads = 1;
-  nn::ViT vit(config);
+  const auto vit = std::make_shared<nn::ViT>(config);
   SeededDraws draws(8);
-  vit.initialize(draws);
-  auto tensors = nn::named_tensors(vit);
+  vit->initialize(draws);
+  auto tensors = nn::named_tensors(*vit);
   tensors["head.weight"] = torch::zeros({3, 64});  // passed over
   io::save_safetensors(file, tensors);
 }
