@@ -50,6 +50,7 @@ class Registry {
   /// In alphabetical order.
   std::vector<std::string> names() const {
     std::vector<std::string> out;
+    out.reserve(entries_.size());
     for (const auto& [name, entry] : entries_) out.push_back(name);
     return out;
   }
