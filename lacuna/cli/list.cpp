@@ -70,12 +70,9 @@ Entries recipes() {
   return out;
 }
 
-const std::vector<std::pair<std::string, Entries (*)()>> kKinds = {{"methods", methods},
-                                                                   {"encoders", encoders},
-                                                                   {"datasets", datasets},
-                                                                   {"recipes", recipes},
-                                                                   {"evals", evals},
-                                                                   {"explainers", explainers}};
+const std::vector<std::pair<std::string, Entries (*)()>> kKinds = {
+    {"methods", methods}, {"encoders", encoders}, {"datasets", datasets},
+    {"recipes", recipes}, {"evals", evals},       {"explainers", explainers}};
 
 void list(const std::string& wanted, const Output& output) {
   std::vector<std::string> kinds;

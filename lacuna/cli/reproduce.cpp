@@ -1,10 +1,10 @@
 // lacuna reproduce METHOD [--quick]
 
-#include "lacuna/eval/explain.h"
 #include "lacuna/eval/reproduce.h"
 #include "lacuna/cli/command.h"
 #include "lacuna/cli/places.h"
 #include "lacuna/core/log.h"
+#include "lacuna/eval/explain.h"
 #include "lacuna/method/method.h"
 
 namespace lacuna::cli {

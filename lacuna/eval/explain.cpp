@@ -6,8 +6,8 @@
 
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
-#include "lacuna/io/image.h"
 #include "lacuna/data/subset.h"
+#include "lacuna/io/image.h"
 #include "lacuna/io/safetensors.h"
 #include "lacuna/train/describe.h"
 
@@ -106,7 +106,8 @@ Tensor heat_map(const Tensor& image, const Tensor& attribution) {
   constexpr double kFaint = 0.35;  // share of the grey picture under the colours
   const auto grey = image.mean(0);
   const auto peak = attribution.abs().max().clamp_min(1e-12);
-  const auto strength = attribution / peak, positive = strength.clamp_min(0), negative = (-strength).clamp_min(0);
+  const auto strength = attribution / peak, positive = strength.clamp_min(0),
+             negative = (-strength).clamp_min(0);
   const auto faint = grey * kFaint + (1 - kFaint);
   const auto red = faint * (1 - negative), green = faint * (1 - positive) * (1 - negative),
              blue = faint * (1 - positive);

@@ -1,6 +1,7 @@
 #pragma once
-// Explainers: which parts of a picture a classifier's answer rests on. One that explains a network after training
-// (layer masking's LIME, saliency) and one that is its own explanation (a selector's mask) look alike from here.
+// Explainers: which parts of a picture a classifier's answer rests on. One that explains a network after
+// training (layer masking's LIME, saliency) and one that is its own explanation (a selector's mask) look
+// alike from here.
 
 #include <functional>
 #include <string>
@@ -27,7 +28,8 @@ struct Explainer {
   std::string title, paper, code, summary;  ///< as MethodInfo's
   std::vector<std::string> parts;
   /// `draws`: one row for each picture of the batch.
-  std::function<Explanation(const Model& model, const Batch& batch, const ExplainConfig& config, Draws& draws)>
+  std::function<Explanation(const Model& model, const Batch& batch, const ExplainConfig& config,
+                            Draws& draws)>
       explain;
 };
 
@@ -40,14 +42,15 @@ struct ExplainRequest {
   io::fs::path out;
   bool best = false;
 };
-/// Writes `out`, a new folder, whole or not at all: attributions.safetensors (attribution [N, H, W], target, label,
-/// predicted, probability [N], segments where there are any), attributions.json (what, of what, with which settings,
-/// and a line for each picture) and heatmaps/NNNNN.png (picture, heat map over it). Returns attributions.json.
-/// Error: unknown explainer, weights of no classifier, no picture, a folder that is there already.
+/// Writes `out`, a new folder, whole or not at all: attributions.safetensors (attribution [N, H, W], target,
+/// label, predicted, probability [N], segments where there are any), attributions.json (what, of what, with
+/// which settings, and a line for each picture) and heatmaps/NNNNN.png (picture, heat map over it). Returns
+/// attributions.json. Error: unknown explainer, weights of no classifier, no picture, a folder that is there
+/// already.
 Json explain(const ExplainRequest& request);
 
-/// [H, W, 3] uint8: the picture in grey, red where `attribution` [H, W] speaks for the class, blue where against it.
-/// image [3 or more, H, W] in [0, 1].
+/// [H, W, 3] uint8: the picture in grey, red where `attribution` [H, W] speaks for the class, blue where
+/// against it. image [3 or more, H, W] in [0, 1].
 Tensor heat_map(const Tensor& image, const Tensor& attribution);
 
 }  // namespace lacuna::eval

@@ -8,8 +8,8 @@
 
 namespace lacuna::eval {
 
-/// layer-masking, zero-filling, partial-convolution (the mask runs through the network), token-dropping (ViT), grey,
-/// black, smooth-grey, average, red, green, blue (painting).
+/// layer-masking, zero-filling, partial-convolution (the mask runs through the network), token-dropping
+/// (ViT), grey, black, smooth-grey, average, red, green, blue (painting).
 std::vector<std::string> removal_names();
 
 /// Keys `explain.*`: how a picture is cut up, removed from, and explained.

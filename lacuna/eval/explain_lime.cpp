@@ -1,4 +1,5 @@
-// Explainers of a trained classifier: LIME on segments (with layer masking or another removal), and the gradient.
+// Explainers of a trained classifier: LIME on segments (with layer masking or another removal), and the
+// gradient.
 
 #include <torch/torch.h>
 
@@ -22,7 +23,8 @@ Tensor probability_of(const Supervised& model, const Tensor& image, const Tensor
   return model.logits(image).softmax(1).gather(1, target.unsqueeze(1)).squeeze(1);
 }
 
-Explanation explain_by_lime(const Model& model, const Batch& batch, const ExplainConfig& config, Draws& draws) {
+Explanation explain_by_lime(const Model& model, const Batch& batch, const ExplainConfig& config,
+                            Draws& draws) {
   const torch::NoGradGuard no_grad;
   const auto& classifier = classifier_of(model, "explain layer-masking");
   const Remover remover(classifier, model.normalization, config.removal);
@@ -54,10 +56,11 @@ const Register<Explainer> registered[] = {
      {.title = "Towards Improved Input Masking for Convolutional Neural Networks",
       .paper = "Balasubramanian, Feizi; ICCV 2023, pages 1855-1865; arXiv 2211.14646",
       .code = "SriramB-98/layer_masking @ a2610a5 (no licence)",
-      .summary = "Asks a trained classifier what it would say without parts of a picture: the mask is carried "
-                 "through every layer and holes are filled from their neighbours, so that neither its colour nor "
-                 "its shape is seen. LIME fits a linear model of segments to the answers. The classifier is one "
-                 "of `lacuna pretrain supervised` or `lacuna eval finetune`.",
+      .summary =
+          "Asks a trained classifier what it would say without parts of a picture: the mask is carried "
+          "through every layer and holes are filled from their neighbours, so that neither its colour nor "
+          "its shape is seen. LIME fits a linear model of segments to the answers. The classifier is one "
+          "of `lacuna pretrain supervised` or `lacuna eval finetune`.",
       .parts = {"segments: square cells or SLIC superpixels",
                 "removal: layer masking, or painting (grey, black, colours, ...), or ViT tokens dropped",
                 "explainer: LIME, 512 samples, cosine kernel of width 0.25, ridge",

@@ -14,7 +14,8 @@ namespace {
 constexpr double kSelectionAlpha = 0.01;  // lime_base: the ridge that ranks all features
 constexpr int64_t kForwardAtMost = 6;     // lime_base: up to so many are chosen one by one
 
-/// What every weighted least-squares fit on some of the columns needs: second moments about the weighted means.
+/// What every weighted least-squares fit on some of the columns needs: second moments about the weighted
+/// means.
 struct Moments {
   Tensor gram;   ///< [F, F]
   Tensor cross;  ///< [F]

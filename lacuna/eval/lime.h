@@ -1,6 +1,6 @@
 #pragma once
-// Local linear explanations (Ribeiro, Singh & Guestrin, "Why Should I Trust You?", KDD 2016) with the numbers of the
-// lime package 0.2.0.1: a weighted ridge regression from kept segments to a class's probability.
+// Local linear explanations (Ribeiro, Singh & Guestrin, "Why Should I Trust You?", KDD 2016) with the numbers
+// of the lime package 0.2.0.1: a weighted ridge regression from kept segments to a class's probability.
 
 #include <ATen/core/Tensor.h>
 

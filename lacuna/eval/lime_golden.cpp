@@ -29,9 +29,12 @@ io::Tensors lime(const GoldenCase& golden) {
   const auto floats = [](const std::vector<double>& values) {
     return torch::tensor(values, torch::kDouble).to(torch::kFloat);
   };
-  return {{"distance", distance.to(torch::kFloat)}, {"kernel", kernel.to(torch::kFloat)},
-          {"label", label},                         {"coef", torch::stack(coef).to(torch::kFloat)},
-          {"intercept", floats(intercept)},         {"score", floats(score)},
+  return {{"distance", distance.to(torch::kFloat)},
+          {"kernel", kernel.to(torch::kFloat)},
+          {"label", label},
+          {"coef", torch::stack(coef).to(torch::kFloat)},
+          {"intercept", floats(intercept)},
+          {"score", floats(score)},
           {"local_pred", floats(local_pred)}};
 }
 

@@ -6,7 +6,8 @@
 
 namespace lacuna::eval {
 
-/// [B, S, F] bool, S = explain.samples: which segments are kept; each with probability a half, all in the first row.
+/// [B, S, F] bool, S = explain.samples: which segments are kept; each with probability a half, all in the
+/// first row.
 Tensor lime_coins(int64_t pictures, int64_t segments, const ExplainConfig& config, Draws& draws);
 
 struct LimeScores {

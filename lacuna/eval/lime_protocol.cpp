@@ -1,5 +1,6 @@
-// How good LIME's scores are, by the way segments were removed while they were made (Balasubramanian & Feizi, ICCV
-// 2023, section 5): take the best segments away by grey, or keep only those, and see what the classifier still knows.
+// How good LIME's scores are, by the way segments were removed while they were made (Balasubramanian & Feizi,
+// ICCV 2023, section 5): take the best segments away by grey, or keep only those, and see what the classifier
+// still knows.
 
 #include <torch/torch.h>
 
@@ -13,7 +14,8 @@ namespace {
 
 constexpr int64_t kSteps = 8;  // of the insertion and deletion curves
 
-/// Whether each picture's answer is right, and the label's probability, with the best or all but the best k segments.
+/// Whether each picture's answer is right, and the label's probability, with the best or all but the best k
+/// segments.
 struct Tested {
   std::vector<Tensor> right, probability;
 };
@@ -31,7 +33,8 @@ class LimeTest {
         config_(request.config.explain),
         model_(classifier_of(request.model, "eval lime")),
         grey_(model_, request.model.normalization, "grey") {
-    for (const auto& name : config_.compare) removers_.emplace_back(model_, request.model.normalization, name);
+    for (const auto& name : config_.compare)
+      removers_.emplace_back(model_, request.model.normalization, name);
   }
 
   Result run() {
@@ -62,7 +65,9 @@ class LimeTest {
       const auto found = lime_scores(remover, batch.image, segments, whole, coins, config_);
       auto& scores = scores_[remover.name()];
       scores.fit.push_back(found.fit), scores.consistency.push_back(found.consistency);
-      const auto place = found.coef.argsort(/*stable=*/true, 1, /*descending=*/true).argsort(/*stable=*/true, 1, false).to(batch.image.device());
+      const auto place = found.coef.argsort(/*stable=*/true, 1, /*descending=*/true)
+                             .argsort(/*stable=*/true, 1, false)
+                             .to(batch.image.device());
       for (const int64_t k : counts(F)) {
         test(batch, kept_pixels(segments, place.ge(k)), scores.deletion[k]);
         test(batch, kept_pixels(segments, place.lt(k)), scores.insertion[k]);
@@ -125,10 +130,14 @@ class LimeTest {
       result.curves.push_back(
           {{"title", title}, {"note", note}, {"x", "segments"}, {"shares", true}, {"series", lines}});
     };
-    curve("LIME: deletion", "Right answers when the best segments are painted grey: the lower the better.", deletion);
-    curve("LIME: insertion", "Right answers when only the best segments are left: the higher the better.", insertion);
-    result.settings = {{"samples", config_.samples},       {"segments", config_.segments},
-                       {"segment_size", config_.segment_size}, {"top_k", config_.top_k},
+    curve("LIME: deletion", "Right answers when the best segments are painted grey: the lower the better.",
+          deletion);
+    curve("LIME: insertion", "Right answers when only the best segments are left: the higher the better.",
+          insertion);
+    result.settings = {{"samples", config_.samples},
+                       {"segments", config_.segments},
+                       {"segment_size", config_.segment_size},
+                       {"top_k", config_.top_k},
                        {"test_size", torch::cat(right_).numel()}};
     return result;
   }
@@ -144,7 +153,8 @@ class LimeTest {
 
 const Register<Protocol> registered{
     "lime",
-    {.summary = "LIME's scores put to the test: the best segments removed by grey, or kept alone (explain.* keys)",
+    {.summary =
+         "LIME's scores put to the test: the best segments removed by grey, or kept alone (explain.* keys)",
      .run = [](const Request& request) { return LimeTest(request).run(); }}};
 
 }  // namespace

@@ -76,7 +76,8 @@ double majority_share(const Tensor& labels);
 struct Result {
   std::string protocol, weights, data, test;
   Json metrics = Json::object(), settings = Json::object();
-  /// Charts of the report: [{"title", "note", "x": what runs along the axis, "shares": bool, "series": {name: [[x, y],
+  /// Charts of the report: [{"title", "note", "x": what runs along the axis, "shares": bool, "series": {name:
+  /// [[x, y],
   /// ...]}}]. Left out of the document when empty.
   Json curves = Json::array();
   Json to_json() const;

@@ -49,7 +49,8 @@ Remover::Remover(const Supervised& model, const data::Normalization& normalizati
   if (std::find(known.begin(), known.end(), name) == known.end())
     fail("removal '" + name + "'", "unknown", suggest(name, known));
   if (kColours.count(name) && normalization.mean.size() != 3)
-    fail("removal '" + name + "'", str("is a colour, but pictures have ", normalization.mean.size(), " channels"),
+    fail("removal '" + name + "'",
+         str("is a colour, but pictures have ", normalization.mean.size(), " channels"),
          "use grey, black or average");
   if (!kFills.count(name)) return;
   const auto kind = model.config().encoder.kind();
@@ -71,8 +72,8 @@ Tensor Remover::paint(const Tensor& image, const Tensor& kept) const {
   if (name_ == "black")
     paint = colour([&](size_t c) { return -normalization_.mean[c] / normalization_.std[c]; });
   if (const auto found = kColours.find(name_); found != kColours.end())
-    paint = colour(
-        [&](size_t c) { return (found->second[c] - normalization_.mean[c]) / normalization_.std[c]; });
+    paint =
+        colour([&](size_t c) { return (found->second[c] - normalization_.mean[c]) / normalization_.std[c]; });
   const auto painted = image * kept + paint * (1 - kept);
   return name_ == "smooth-grey" ? image * kept + blurred(painted) * (1 - kept) : painted;
 }
@@ -95,7 +96,8 @@ void ExplainConfig::fields(Fields& f) {
   auto removals = removal_names();
   f("removal", removal, "how parts are removed while a picture is explained").choices(removals);
   f("compare", compare, "removal, lime: ways to remove that are compared").choices(removals);
-  f("segments", segments, "what is removed as a whole: square cells, or superpixels").choices({"grid", "slic"});
+  f("segments", segments, "what is removed as a whole: square cells, or superpixels")
+      .choices({"grid", "slic"});
   f("segment_size", segment_size, "side of a cell in pixels; slic: of a square of the mean area").range(1);
   f("compactness", compactness, "slic: weight of nearness against likeness of colour").range(1e-3);
   f("order", order, "removal: segments at random, the most or the least salient first")

@@ -1,6 +1,6 @@
 #pragma once
-// What a classifier says when parts of a picture are not there: layer masking and the ways to paint over that it is
-// compared with (Balasubramanian & Feizi, ICCV 2023, sections 3 and 4).
+// What a classifier says when parts of a picture are not there: layer masking and the ways to paint over that
+// it is compared with (Balasubramanian & Feizi, ICCV 2023, sections 3 and 4).
 
 #include <string>
 #include <vector>
@@ -14,8 +14,8 @@ namespace lacuna::eval {
 /// B pictures, C channels, K classes.
 class Remover {
  public:
-  /// `model` must live as long. Error: an unknown name, a network that can't carry a mask, colours for pictures
-  /// without three channels.
+  /// `model` must live as long. Error: an unknown name, a network that can't carry a mask, colours for
+  /// pictures without three channels.
   Remover(const Supervised& model, const data::Normalization& normalization, const std::string& name);
   /// [B, K] of what `kept` [B, 1, H, W] (1 = kept) leaves of `image` [B, C, H, W]; differentiable.
   Tensor logits(const Tensor& image, const Tensor& kept) const;

@@ -1,6 +1,6 @@
-// What is left of a classifier's answers when parts of the pictures go (Balasubramanian & Feizi, ICCV 2023, section 4):
-// accuracy, unchanged answers and their entropy by share removed, and whether the answers depend on the colour and the
-// shape of the hole.
+// What is left of a classifier's answers when parts of the pictures go (Balasubramanian & Feizi, ICCV 2023,
+// section 4): accuracy, unchanged answers and their entropy by share removed, and whether the answers depend
+// on the colour and the shape of the hole.
 
 #include <torch/torch.h>
 
@@ -27,7 +27,8 @@ Tensor removal_order(const Supervised& model, const Batch& batch, const Tensor& 
   auto rank = draws.uniform("removal", areas.sizes());
   if (config.order != "random") {
     const auto label = model.logits(batch.image).argmax(1);
-    const auto salient = segment_sums(saliency(model, batch.image, label).cpu(), segments) / areas.clamp_min(1);
+    const auto salient =
+        segment_sums(saliency(model, batch.image, label).cpu(), segments) / areas.clamp_min(1);
     rank = config.order == "salient" ? -salient : salient;
   }
   return rank.masked_fill(areas.eq(0), INFINITY).argsort(/*stable=*/true, 1, /*descending=*/false);
@@ -35,7 +36,8 @@ Tensor removal_order(const Supervised& model, const Batch& batch, const Tensor& 
 
 /// [B, F] float, 1 = kept: of each picture the first int(share * its segments) of `order` are gone.
 Tensor kept_segments(const Tensor& order, const Tensor& counts, double share) {
-  const auto place = order.argsort(/*stable=*/true, 1, /*descending=*/false);  // [B, F]: when each segment goes
+  const auto place =
+      order.argsort(/*stable=*/true, 1, /*descending=*/false);  // [B, F]: when each segment goes
   const auto gone = (counts.to(torch::kDouble) * share + 1e-9).floor().to(torch::kLong);
   return place.ge(gone.unsqueeze(1)).to(torch::kFloat);
 }
@@ -66,8 +68,11 @@ std::vector<Tensor> coloured_holes(const Supervised& model, const Model& loaded,
 class Removal {
  public:
   Removal(const Request& request)
-      : request_(request), config_(request.config.explain), model_(classifier_of(request.model, "eval removal")) {
-    for (const auto& name : config_.compare) removers_.emplace_back(model_, request.model.normalization, name);
+      : request_(request),
+        config_(request.config.explain),
+        model_(classifier_of(request.model, "eval removal")) {
+    for (const auto& name : config_.compare)
+      removers_.emplace_back(model_, request.model.normalization, name);
     if (config_.degrees.empty()) fail("explain.degrees", "is empty", "give shares such as [0, 0.5, 1]");
     colours_ = request.model.normalization.mean.size() == 3;
   }
@@ -108,7 +113,8 @@ class Removal {
   /// The same pixels kept, but something else in the hole; the same hole, but its quadrants exchanged.
   void add_bias(const Tensor& image, const Tensor& kept) {
     const auto rolled = kept.roll({kept.size(2) / 2, kept.size(3) / 2}, {2, 3});
-    for (const auto& remover : removers_) tally_.shifted[remover.name()].add(remover.logits(image, rolled).argmax(1));
+    for (const auto& remover : removers_)
+      tally_.shifted[remover.name()].add(remover.logits(image, rolled).argmax(1));
     if (!colours_) return;
     const auto holes = coloured_holes(model_, request_.model, image, kept);
     auto& painted = tally_.by_colour["painting"];
@@ -140,7 +146,8 @@ class Removal {
     const std::map<std::string, std::string> notes = {
         {"accuracy", "Right answers by share of the segments removed."},
         {"unchanged", "Answers that are still those to the whole picture."},
-        {"entropy", "Entropy in nats of the answered classes; a fall means that one class is answered to holes."}};
+        {"entropy",
+         "Entropy in nats of the answered classes; a fall means that one class is answered to holes."}};
     for (const auto& [name, measure] : measures) {
       Json series = Json::object();
       for (const auto& [removal, degrees] : tally_.by_degree) {
@@ -170,8 +177,8 @@ class Removal {
     const auto right = whole.eq(labels);
     result.metrics["top1"] = share(right);
     for (const auto& [removal, answers] : tally_.shifted)
-      result.metrics["shape_accuracy." + removal] = share(answers.all().masked_select(right).eq(
-          labels.masked_select(right)));
+      result.metrics["shape_accuracy." + removal] =
+          share(answers.all().masked_select(right).eq(labels.masked_select(right)));
     for (const auto& [removal, colours] : tally_.by_colour) {
       auto same = torch::ones_like(labels, torch::kBool);
       for (const auto& answers : colours) same = same.logical_and(answers.all().eq(colours.front().all()));
@@ -194,8 +201,9 @@ class Removal {
 
 const Register<Protocol> registered{
     "removal",
-    {.summary = "a classifier's answers when segments of the pictures are removed: layer masking beside painting "
-                "(explain.* keys)",
+    {.summary =
+         "a classifier's answers when segments of the pictures are removed: layer masking beside painting "
+         "(explain.* keys)",
      .run = [](const Request& request) { return Removal(request).run(); }}};
 
 }  // namespace

@@ -142,7 +142,8 @@ std::string draw_hovers(const Chart& chart, const Series& series, const std::vec
   for (size_t i = (buckets.size() - 1) % stride; i < buckets.size(); i += stride)
     out += str("<circle class=\"dot c", series.color, "\" cx=\"", axes.x(buckets[i].x), "\" cy=\"",
                axes.y(buckets[i].mean), "\" r=\"6\"><title>", escape_html(series.label()), ", ",
-               escape_html(chart.x), " ", short_number(buckets[i].x), ": ", value_text(chart, buckets[i].mean), "</title></circle>");
+               escape_html(chart.x), " ", short_number(buckets[i].x), ": ",
+               value_text(chart, buckets[i].mean), "</title></circle>");
   return out;
 }
 

@@ -129,8 +129,7 @@ ArmOutcome run_arm(const Claim& claim, const Arm& arm, const ReproduceOptions& o
     const double seconds = pretrain(run, arm_config(claim, arm, options, seed));
     if (seconds > 0) outcome.seconds.push_back(seconds);
     outcome.values.push_back(measure(claim, arm, options, seed, run));
-    log::info(
-        str(claim.name, ": ", arm.name, ", seed ", seed, ": ", arm.metric, " ", outcome.values.back()));
+    log::info(str(claim.name, ": ", arm.name, ", seed ", seed, ": ", arm.metric, " ", outcome.values.back()));
   }
   return outcome;
 }

@@ -26,7 +26,8 @@ struct Claim {
   std::string protocol, metric = "top1";
   std::vector<std::string> settings, eval_settings;  ///< of all arms
   Arm ours, baseline;
-  /// Name of a trained network that both arms, and other claims of this name, share: they differ in `metric` alone.
+  /// Name of a trained network that both arms, and other claims of this name, share: they differ in `metric`
+  /// alone.
   std::string run = {};
   double margin = 0;  ///< ours - baseline must exceed it, in units of the metric
 };

@@ -29,10 +29,10 @@ at::Tensor to_lab(const at::Tensor& rgb) {
   constexpr double kLinearBelow = 0.04045, kCubeBelow = 0.008856;
   const auto linear =
       at::where(rgb.gt(kLinearBelow), rgb.add(0.055).div(1.055).clamp_min(0).pow(2.4), rgb.div(12.92));
-  const auto matrix = at::tensor({0.412453, 0.357580, 0.180423, 0.212671, 0.715160, 0.072169, 0.019334,
-                                  0.119193, 0.950227},
-                                 at::kDouble)
-                          .view({3, 3});
+  const auto matrix =
+      at::tensor({0.412453, 0.357580, 0.180423, 0.212671, 0.715160, 0.072169, 0.019334, 0.119193, 0.950227},
+                 at::kDouble)
+          .view({3, 3});
   const auto white = at::tensor({0.95047, 1.0, 1.08883}, at::kDouble).view({3, 1});
   const auto xyz = matrix.matmul(linear.flatten(1)) / white;
   const auto f =
@@ -40,8 +40,8 @@ at::Tensor to_lab(const at::Tensor& rgb) {
   return at::stack({f[1] * 116 - 16, (f[0] - f[1]) * 500, (f[1] - f[2]) * 200}).view_as(rgb);
 }
 
-/// First position and step of a regular grid of about `points` points (scikit-image's regular_grid, one axis of
-/// length 1 in front).
+/// First position and step of a regular grid of about `points` points (scikit-image's regular_grid, one axis
+/// of length 1 in front).
 struct Grid {
   std::array<int64_t, 2> start{0, 0}, step{1, 1};
 };
@@ -86,7 +86,8 @@ struct Clustering {
     labels.assign(static_cast<size_t>(size.area()), 0);
   }
 
-  /// Gives the pixels around centre k to it where it is nearer than what they have; whether any changed hands.
+  /// Gives the pixels around centre k to it where it is nearer than what they have; whether any changed
+  /// hands.
   bool claim(int64_t k, double spatial_weight, std::vector<double>& distance) {
     const double* centre = &centres[static_cast<size_t>(k * width())];
     const auto low = [](double at, int64_t reach) {
@@ -103,8 +104,8 @@ struct Clustering {
         double d = (dy * dy + dx * dx) * spatial_weight;
         const auto pixel = static_cast<size_t>(y * size.w + x);
         for (int64_t c = 0; c < channels; ++c) {
-          const double difference = pixels[pixel * static_cast<size_t>(channels) + static_cast<size_t>(c)] -
-                                    centre[2 + c];
+          const double difference =
+              pixels[pixel * static_cast<size_t>(channels) + static_cast<size_t>(c)] - centre[2 + c];
           d += difference * difference;
         }
         if (distance[pixel] <= d) continue;
@@ -145,8 +146,8 @@ struct Clustering {
   }
 };
 
-/// Regions of one label that hang together get a number each; one below `least` pixels joins a neighbour, one of
-/// `most` pixels is cut off.
+/// Regions of one label that hang together get a number each; one below `least` pixels joins a neighbour, one
+/// of `most` pixels is cut off.
 std::vector<int64_t> connected(const std::vector<int64_t>& labels, Size2 size, int64_t least, int64_t most) {
   constexpr std::array<std::array<int64_t, 2>, 4> kSteps{{{0, 1}, {0, -1}, {1, 0}, {-1, 0}}};
   std::vector<int64_t> out(labels.size(), -1), region;

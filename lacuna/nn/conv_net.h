@@ -1,6 +1,6 @@
 #pragma once
-// Convolutional classifiers under torchvision's names: one interface, and a registry that encoder.arch is chosen
-// from. A network registers itself in its own file.
+// Convolutional classifiers under torchvision's names: one interface, and a registry that encoder.arch is
+// chosen from. A network registers itself in its own file.
 
 #include <functional>
 #include <map>
@@ -53,8 +53,8 @@ struct ConvNetArch {
 };
 
 bool is_conv_net(const std::string& arch);
-/// {"encoder": its keys, "num_classes": n} of the network that weights with torchvision's names are of; nothing
-/// when they are of none.
+/// {"encoder": its keys, "num_classes": n} of the network that weights with torchvision's names are of;
+/// nothing when they are of none.
 std::optional<Json> recognize_conv_net(const std::map<std::string, Tensor>& weights);
 
 }  // namespace lacuna::nn

@@ -39,9 +39,9 @@ struct EncoderConfig {
   void resolve(const ConfigTable& table, const std::string& prefix);
 
   EncoderKind kind() const;
-  ViTConfig vit() const;    ///< kViT
-  BeitConfig beit() const;  ///< kBeit
-  SwinConfig swin() const;  ///< kSwin
+  ViTConfig vit() const;                              ///< kViT
+  BeitConfig beit() const;                            ///< kBeit
+  SwinConfig swin() const;                            ///< kSwin
   ConvNetConfig conv_net(int64_t num_classes) const;  ///< kConvNet
   /// kBeit or kSwin, with a mask token. `init_bound`: BeitConfig's.
   std::shared_ptr<GridEncoder> make_grid_encoder(double init_bound) const;

@@ -1,7 +1,7 @@
 #pragma once
-// Layers of convolutional networks that carry a mask of what was kept along with the activations (Balasubramanian
-// & Feizi, "Towards Improved Input Masking for Convolutional Neural Networks", ICCV 2023). Without a mask they are
-// the ordinary layers, so that a network is written once and runs both ways.
+// Layers of convolutional networks that carry a mask of what was kept along with the activations
+// (Balasubramanian & Feizi, "Towards Improved Input Masking for Convolutional Neural Networks", ICCV 2023).
+// Without a mask they are the ordinary layers, so that a network is written once and runs both ways.
 
 #include <torch/nn/module.h>
 #include <torch/types.h>
@@ -18,7 +18,7 @@ namespace lacuna::nn {
 enum class HoleFill {
   kNeighbor,  ///< means of the neighbours, grown inwards: the paper's layer masking
   kZero,      ///< zeros
-  kPartial    ///< zeros, and the result divided by the share of the kernel that was kept (partial convolution)
+  kPartial  ///< zeros, and the result divided by the share of the kernel that was kept (partial convolution)
 };
 
 /// x [B, C, H, W]; kept [B, 1, H, W] float, 1 = kept, 0 = removed, or undefined: an ordinary forward pass.
@@ -28,8 +28,9 @@ struct MaskedTensor {
   bool masked() const { return kept.defined(); }
 };
 
-/// Each of `rounds` rounds gives every pixel that is not valid yet the mean of its valid 3x3 neighbours (all at
-/// once) and makes the valid set one pixel larger; kept pixels stay. What is filled in carries no gradient.
+/// Each of `rounds` rounds gives every pixel that is not valid yet the mean of its valid 3x3 neighbours (all
+/// at once) and makes the valid set one pixel larger; kept pixels stay. What is filled in carries no
+/// gradient.
 Tensor fill_from_neighbors(const Tensor& x, const Tensor& kept, int64_t rounds);
 
 /// Sizes of a Conv2d.
@@ -38,8 +39,8 @@ struct Conv2dConfig {
   bool bias = false;
 };
 
-/// weight [out, in / groups, kernel, kernel], bias [out]. With a mask the hole is filled as x.fill says, the mask
-/// is max-pooled by the kernel, and what lies outside the new mask is zero.
+/// weight [out, in / groups, kernel, kernel], bias [out]. With a mask the hole is filled as x.fill says, the
+/// mask is max-pooled by the kernel, and what lies outside the new mask is zero.
 class Conv2d : public torch::nn::Module {
  public:
   explicit Conv2d(const Conv2dConfig& config);
@@ -79,8 +80,8 @@ Tensor global_avg_pool(const MaskedTensor& input);
 /// Residual sum: kept where both are.
 MaskedTensor add(const MaskedTensor& branch, const MaskedTensor& shortcut);
 
-/// He et al.'s normal draws by fan-out for every Conv2d of `module` (biases 0), PyTorch's default for its Linears,
-/// named as in the checkpoint.
+/// He et al.'s normal draws by fan-out for every Conv2d of `module` (biases 0), PyTorch's default for its
+/// Linears, named as in the checkpoint.
 void initialize_conv_net(torch::nn::Module& module, Draws& draws);
 
 }  // namespace lacuna::nn

@@ -130,7 +130,8 @@ std::shared_ptr<ConvNet> make_resnet(const ConvNetConfig& config, bool bottlenec
     fail("encoder.depths", str(config.depths.size(), " stages"), "give the blocks of 1 to 8 stages");
   if (bottleneck && (config.embed_dim * config.base_width) % kWidthOfBase != 0)
     fail(str("encoder.base_width ", config.base_width),
-         str("is no whole share of encoder.embed_dim ", config.embed_dim), "make their product a multiple of 64");
+         str("is no whole share of encoder.embed_dim ", config.embed_dim),
+         "make their product a multiple of 64");
   if (!bottleneck && (config.groups != 1 || config.base_width != kWidthOfBase))
     fail("encoder.groups and encoder.base_width", "belong to bottleneck blocks",
          "leave them out, or use encoder.arch = resnet-bottleneck");
@@ -146,7 +147,8 @@ std::optional<Json> recognize_resnet(const std::map<std::string, Tensor>& weight
   const auto *stem = find("conv1.weight"), *first = find("layer1.0.conv1.weight");
   const auto* second = find("layer1.0.conv2.weight");
   const auto fc = weights.find("fc.weight");
-  if (!stem || !first || !second || fc == weights.end() || (find("layer1.0.conv3.weight") != nullptr) != bottleneck)
+  if (!stem || !first || !second || fc == weights.end() ||
+      (find("layer1.0.conv3.weight") != nullptr) != bottleneck)
     return std::nullopt;
   std::vector<int64_t> depths;
   for (int64_t stage = 1; find(str("layer", stage, ".0.conv1.weight")); ++stage) {
@@ -202,8 +204,8 @@ const Register<ConvNetArch> registered[] = {
     {"resnet101", arch(true, "33 bottleneck blocks, width 64", depths({3, 4, 23, 3}))},
     {"resnext50_32x4d", arch(true, "ResNet-50 with 32 groups of width 4",
                              with(depths({3, 4, 6, 3}), {{"groups", 32}, {"base_width", 4}}))},
-    {"wide_resnet50_2",
-     arch(true, "ResNet-50 with 3x3 convolutions twice as wide", with(depths({3, 4, 6, 3}), {{"base_width", 128}}))}};
+    {"wide_resnet50_2", arch(true, "ResNet-50 with 3x3 convolutions twice as wide",
+                             with(depths({3, 4, 6, 3}), {{"base_width", 128}}))}};
 
 }  // namespace
 }  // namespace lacuna::nn

@@ -1,6 +1,7 @@
 #pragma once
-// Residual networks (He et al., CVPR 2016), ResNeXt (Xie et al., CVPR 2017) and Wide ResNet (Zagoruyko & Komodakis,
-// BMVC 2016) under torchvision's names: conv1, bn1, layerN.k.{conv1,bn1,...,downsample.0,downsample.1}, fc.
+// Residual networks (He et al., CVPR 2016), ResNeXt (Xie et al., CVPR 2017) and Wide ResNet (Zagoruyko &
+// Komodakis, BMVC 2016) under torchvision's names: conv1, bn1,
+// layerN.k.{conv1,bn1,...,downsample.0,downsample.1}, fc.
 
 #include "lacuna/nn/conv_net.h"
 #include "lacuna/nn/layers.h"
@@ -10,7 +11,8 @@ namespace lacuna::nn {
 struct ResNetConfig {
   bool bottleneck = false;
   int64_t in_chans = 3, num_classes = 1000;
-  bool small_stem = false;  ///< 3x3 of stride 1, no pooling (CIFAR) instead of 7x7 of stride 2 and max pooling
+  bool small_stem =
+      false;  ///< 3x3 of stride 1, no pooling (CIFAR) instead of 7x7 of stride 2 and max pooling
   int64_t stem_width = 64;
   std::vector<int64_t> planes{64, 128, 256, 512}, depths{2, 2, 2, 2}, strides{1, 2, 2, 2};
   int64_t groups = 1, base_width = 64;
@@ -18,7 +20,8 @@ struct ResNetConfig {
   double norm_eps = 1e-5;
 };
 
-/// Two 3x3 convolutions (basic), or 1x1, 3x3, 1x1 (bottleneck, whose 3x3 carries the stride), beside a shortcut.
+/// Two 3x3 convolutions (basic), or 1x1, 3x3, 1x1 (bottleneck, whose 3x3 carries the stride), beside a
+/// shortcut.
 class ResNetBlock : public torch::nn::Module {
  public:
   ResNetBlock(const ResNetConfig& config, int64_t in, int64_t planes, int64_t stride);

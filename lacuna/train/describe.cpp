@@ -18,8 +18,12 @@ Json describe_keys(const ConfigTable& table) {
 
 Json describe(const RunConfig& config) {
   const MethodInfo& method = config.info();
-  return {{"name", config.method},    {"title", method.title},     {"paper", method.paper},
-          {"code", method.code},      {"summary", method.summary}, {"parts", method.parts},
+  return {{"name", config.method},
+          {"title", method.title},
+          {"paper", method.paper},
+          {"code", method.code},
+          {"summary", method.summary},
+          {"parts", method.parts},
           {"config", describe_keys(config.table)}};
 }
 

@@ -1,4 +1,5 @@
-// Every recipe that comes with Lacuna: its keys are known, its network can be built, and the papers' networks take a step.
+// Every recipe that comes with Lacuna: its keys are known, its network can be built, and the papers' networks
+// take a step.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -48,8 +49,8 @@ std::string drawn_data(const std::string& method) {
 TEST(Recipes, EachIsUnderstood) {
   for (const auto& recipe : recipes()) {
     const auto& path = recipe.path;
-    const auto run = output_of({"pretrain", path, "--data", drawn_data(recipe.method), "--dry-run", "--no-measure",
-                                "--json", "--set", "train.batch_size=1"});
+    const auto run = output_of({"pretrain", path, "--data", drawn_data(recipe.method), "--dry-run",
+                                "--no-measure", "--json", "--set", "train.batch_size=1"});
     EXPECT_GT(run["parameters"]["total"].get<int64_t>(), 0) << path;
   }
 }
@@ -60,10 +61,10 @@ TEST(Recipes, ThePapersNetworksTakeAStep) {
     const auto& path = recipe.path;
     if (!fs::path(path).filename().string().starts_with("paper")) continue;
     const TemporaryFolder folder;
-    const auto outcome = run_program({"pretrain", path, "--data", drawn_data(recipe.method) + "?count=8", "--out",
-                                      (folder / "run").string(), "--set", "train.batch_size=2", "--set",
-                                      "train.accum=1", "--set", "train.steps=1", "--set", "train.warmup_epochs=0",
-                                      "--set", "health.samples=4"});
+    const auto outcome = run_program({"pretrain", path, "--data", drawn_data(recipe.method) + "?count=8",
+                                      "--out", (folder / "run").string(), "--set", "train.batch_size=2",
+                                      "--set", "train.accum=1", "--set", "train.steps=1", "--set",
+                                      "train.warmup_epochs=0", "--set", "health.samples=4"});
     ASSERT_EQ(outcome.code, 0) << path << ": " << outcome.err;
     std::istringstream lines(slurp(folder / "run/metrics.jsonl"));
     double loss = NAN;
