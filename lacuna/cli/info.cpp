@@ -1,6 +1,7 @@
 // lacuna info NAME
 
 #include "lacuna/cli/command.h"
+#include "lacuna/eval/explain.h"
 #include "lacuna/train/describe.h"
 
 namespace lacuna::cli {
@@ -27,7 +28,9 @@ std::string to_text(const Json& info) {
 }
 
 void info(const std::string& name, const Output& output) {
-  const auto description = train::describe(train::RunConfig(name));
+  const auto* explainer = Registry<eval::Explainer>::instance().find(name);
+  const auto description =
+      explainer ? eval::describe(name, *explainer) : train::describe(train::RunConfig(name));
   output.print(description, to_text(description));
 }
 
@@ -35,7 +38,7 @@ const Register<Command> registered{"info",
                                    {"a method's paper, parts and every config key", [](CLI::App& app) {
                                       auto name = std::make_shared<std::string>();
                                       auto output = std::make_shared<Output>();
-                                      app.add_option("name", *name, "a method")->required();
+                                      app.add_option("name", *name, "a method or an explainer")->required();
                                       output->add_to(app);
                                       return [name, output] { info(*name, *output); };
                                     }}};

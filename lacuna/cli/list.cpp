@@ -6,8 +6,9 @@
 #include "lacuna/cli/command.h"
 #include "lacuna/cli/places.h"
 #include "lacuna/data/dataset.h"
-#include "lacuna/eval/protocol.h"
+#include "lacuna/eval/explain.h"
 #include "lacuna/method/method.h"
+#include "lacuna/nn/conv_net.h"
 #include "lacuna/nn/vit.h"
 
 namespace lacuna::cli {
@@ -24,6 +25,8 @@ Entries methods() {
 
 Entries encoders() {
   Entries out;
+  const auto& networks = Registry<nn::ConvNetArch>::instance();
+  for (const auto& name : networks.names()) out.emplace_back(name, networks.get(name).summary);
   for (const auto& name : nn::vit_archs()) {
     nn::ViTConfig config;
     ConfigTable table;
@@ -51,6 +54,13 @@ Entries evals() {
   return out;
 }
 
+Entries explainers() {
+  Entries out;
+  const auto& registry = Registry<eval::Explainer>::instance();
+  for (const auto& name : registry.names()) out.emplace_back(name, registry.get(name).title);
+  return out;
+}
+
 Entries recipes() {
   Entries out;
   for (const auto& path : recipe_files()) {
@@ -60,11 +70,9 @@ Entries recipes() {
   return out;
 }
 
-const std::vector<std::pair<std::string, Entries (*)()>> kKinds = {{"methods", methods},
-                                                                   {"encoders", encoders},
-                                                                   {"datasets", datasets},
-                                                                   {"recipes", recipes},
-                                                                   {"evals", evals}};
+const std::vector<std::pair<std::string, Entries (*)()>> kKinds = {
+    {"methods", methods}, {"encoders", encoders}, {"datasets", datasets},
+    {"recipes", recipes}, {"evals", evals},       {"explainers", explainers}};
 
 void list(const std::string& wanted, const Output& output) {
   std::vector<std::string> kinds;
@@ -91,7 +99,7 @@ const Register<Command> registered{
                auto wanted = std::make_shared<std::string>();
                auto output = std::make_shared<Output>();
                app.add_option("kind", *wanted,
-                              "methods, encoders, datasets, recipes or evals; all by default");
+                              "methods, encoders, datasets, recipes, evals or explainers; all by default");
                output->add_to(app);
                return [wanted, output] { list(*wanted, *output); };
              }}};

@@ -4,6 +4,7 @@
 #include "lacuna/cli/command.h"
 #include "lacuna/cli/places.h"
 #include "lacuna/core/log.h"
+#include "lacuna/eval/explain.h"
 #include "lacuna/method/method.h"
 
 namespace lacuna::cli {
@@ -17,7 +18,8 @@ struct Options {
 };
 
 std::filesystem::path claims_of(const std::string& method) {
-  Registry<MethodInfo>::instance().get(method);  // unknown: names the nearest
+  if (!Registry<eval::Explainer>::instance().find(method))
+    Registry<MethodInfo>::instance().get(method);  // unknown: names the nearest
   for (const auto& path : claim_files())
     if (path.parent_path().filename() == method) return path;
   fail("reproduce " + method, "no claims are written down for it",

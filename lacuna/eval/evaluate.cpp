@@ -89,8 +89,9 @@ EvalConfig take_eval_config(std::vector<std::string>& settings) {
   EvalConfig config;
   ConfigTable table;
   table.add("eval", config);
+  table.add("explain", config.explain);
   const auto rest = std::stable_partition(settings.begin(), settings.end(), [](const std::string& setting) {
-    return !setting.starts_with("eval.");
+    return !setting.starts_with("eval.") && !setting.starts_with("explain.");
   });
   for (auto own = rest; own != settings.end(); ++own) table.set_assignment(*own, "--set");
   settings.erase(rest, settings.end());
@@ -111,8 +112,10 @@ std::string result_name(const std::string& protocol, const EvalConfig& config) {
 }
 
 Json Result::to_json() const {
-  return {{"protocol", protocol}, {"weights", weights}, {"data", data},
-          {"test", test},         {"metrics", metrics}, {"settings", settings}};
+  Json out = {{"protocol", protocol}, {"weights", weights}, {"data", data},
+              {"test", test},         {"metrics", metrics}, {"settings", settings}};
+  if (!curves.empty()) out["curves"] = curves;
+  return out;
 }
 
 Result evaluate(const std::string& protocol, const std::string& run_or_weights, const std::string& data_uri,

@@ -9,6 +9,7 @@
 #include "lacuna/core/registry.h"
 #include "lacuna/data/dataset.h"
 #include "lacuna/data/loader.h"
+#include "lacuna/eval/explain_config.h"
 #include "lacuna/train/checkpoint.h"
 #include "lacuna/train/config.h"
 #include "lacuna/train/processes.h"
@@ -44,10 +45,11 @@ struct EvalConfig {
   double warmup_epochs = 10;                            ///< linear
   double weight_decay = 0;                              ///< linear
   bool from_scratch = false;                            ///< finetune: the baseline
+  ExplainConfig explain;                                ///< keys explain.*: removal, lime
   void fields(Fields& f);
 };
 
-/// Takes the eval.* assignments out of `settings`; what is left is the model's.
+/// Takes the eval.* and explain.* assignments out of `settings`; what is left is the model's.
 EvalConfig take_eval_config(std::vector<std::string>& settings);
 
 /// The other processes of an evaluation, null when there are none; train.device and train.timeout_s as in
@@ -72,10 +74,14 @@ Features labelled_features(const Model& model, std::shared_ptr<data::Dataset> da
 /// Share of the most frequent label: what guessing one class for everything would score.
 double majority_share(const Tensor& labels);
 
-/// contracts.md, "eval": {"protocol", "weights", "data", "test", "metrics", "settings"}.
+/// contracts.md, "eval": {"protocol", "weights", "data", "test", "metrics", "settings", "curves"?}.
 struct Result {
   std::string protocol, weights, data, test;
   Json metrics = Json::object(), settings = Json::object();
+  /// Charts of the report: [{"title", "note", "x": what runs along the axis, "shares": bool, "series": {name:
+  /// [[x, y],
+  /// ...]}}]. Left out of the document when empty.
+  Json curves = Json::array();
   Json to_json() const;
 };
 

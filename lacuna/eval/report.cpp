@@ -128,6 +128,28 @@ std::vector<Chart> part_charts(const Runs& runs) {
   return out;
 }
 
+/// Those that the runs' evaluations brought, one for each run.
+std::vector<Chart> evaluation_charts(const Runs& runs) {
+  std::vector<Chart> out;
+  for (const auto& run : runs)
+    for (const auto& eval : run.evals)
+      for (const auto& curve : eval.value("curves", Json::array())) {
+        Chart chart{.title = text(curve, "title") + (runs.size() > 1 ? ", " + run.name : ""),
+                    .note = text(curve, "note"),
+                    .x = text(curve, "x"),
+                    .shares = curve.value("shares", false),
+                    .series = {}};
+        for (const auto& [name, points] : curve.value("series", Json::object()).items()) {
+          Series series{.run = name, .curve = "", .color = chart.series.size() % 8, .points = {}};
+          for (const auto& point : points)
+            series.points.push_back({point.at(0).get<double>(), point.at(1).get<double>()});
+          chart.series.push_back(std::move(series));
+        }
+        out.push_back(std::move(chart));
+      }
+  return out;
+}
+
 std::vector<Chart> charts(const Runs& runs) {
   std::vector<Chart> out;
   out.push_back(make_chart(runs, "Loss", "What training makes small.", {{"loss", ""}}));
@@ -146,6 +168,7 @@ std::vector<Chart> charts(const Runs& runs) {
                            "How many directions the features use. A fall towards 1 is a collapse.",
                            {{"health.rank", ""}}));
   for (auto& chart : part_charts(runs)) out.push_back(std::move(chart));
+  for (auto& chart : evaluation_charts(runs)) out.push_back(std::move(chart));
   out.push_back(
       make_chart(runs, "Gradient norm", "Length of the gradient of all parameters.", {{"grad_norm", ""}}));
   out.back().log_if_wide = true;

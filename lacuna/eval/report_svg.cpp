@@ -122,7 +122,7 @@ std::string draw_axes(const Chart& chart, const Axes& axes) {
   }
   out += str("<line class=\"axis\" x1=\"", kLeft, "\" x2=\"", kWidth - kRight, "\" y1=\"", kHeight - kBottom,
              "\" y2=\"", kHeight - kBottom, "\"/><text class=\"tick\" x=\"", (kLeft + kWidth - kRight) / 2,
-             "\" y=\"", kHeight - 6, "\" text-anchor=\"middle\">step</text>");
+             "\" y=\"", kHeight - 6, "\" text-anchor=\"middle\">", escape_html(chart.x), "</text>");
   return out;
 }
 
@@ -141,8 +141,9 @@ std::string draw_hovers(const Chart& chart, const Series& series, const std::vec
   const size_t stride = (buckets.size() + kMostHovers - 1) / kMostHovers;
   for (size_t i = (buckets.size() - 1) % stride; i < buckets.size(); i += stride)
     out += str("<circle class=\"dot c", series.color, "\" cx=\"", axes.x(buckets[i].x), "\" cy=\"",
-               axes.y(buckets[i].mean), "\" r=\"6\"><title>", escape_html(series.label()), ", step ",
-               std::llround(buckets[i].x), ": ", value_text(chart, buckets[i].mean), "</title></circle>");
+               axes.y(buckets[i].mean), "\" r=\"6\"><title>", escape_html(series.label()), ", ",
+               escape_html(chart.x), " ", short_number(buckets[i].x), ": ",
+               value_text(chart, buckets[i].mean), "</title></circle>");
   return out;
 }
 

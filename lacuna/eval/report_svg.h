@@ -30,6 +30,7 @@ struct Series {
 
 struct Chart {
   std::string title, note;   ///< note: one plain sentence below the title
+  std::string x = "step";    ///< what runs along the axis
   bool shares = false;       ///< values are shares, shown as percentages
   bool log_if_wide = false;  ///< logarithmic when values span more than a factor of 50
   std::vector<Series> series;

@@ -42,16 +42,16 @@ Arm read_arm(const Json& claim, const std::string& key, const std::string& origi
   if (!claim.contains(key) || !claim[key].is_object())
     fail(origin, str("a claim has no [claim.", key, "]"), "name both sides of the comparison");
   const Json& table = claim[key];
-  refuse_unknown(table, {"name", "settings", "eval_settings"}, origin);
+  refuse_unknown(table, {"name", "settings", "eval_settings", "metric"}, origin);
   return {text_of(table, "name", origin, true), texts_of(table, "settings", origin),
-          texts_of(table, "eval_settings", origin)};
+          texts_of(table, "eval_settings", origin), text_of(table, "metric", origin, false)};
 }
 
 Claim read_claim(const Json& table, const io::fs::path& file) {
   const std::string origin = file.string();
   refuse_unknown(table,
                  {"name", "statement", "paper", "recipe", "protocol", "metric", "settings", "eval_settings",
-                  "ours", "baseline", "margin"},
+                  "ours", "baseline", "margin", "run"},
                  origin);
   Claim claim;
   claim.name = text_of(table, "name", origin, true);
@@ -66,6 +66,13 @@ Claim read_claim(const Json& table, const io::fs::path& file) {
   claim.ours = read_arm(table, "ours", origin);
   claim.baseline = read_arm(table, "baseline", origin);
   claim.margin = table.value("margin", 0.0);
+  claim.run = text_of(table, "run", origin, false);
+  for (auto* arm : {&claim.ours, &claim.baseline}) {
+    if (arm->metric.empty()) arm->metric = claim.metric;
+    if (!claim.run.empty() && !(arm->settings.empty() && arm->eval_settings.empty()))
+      fail(str(origin, ": claim ", claim.name), "arms that share a run have settings of their own",
+           "leave out `run`, or give the settings to the claim");
+  }
   return claim;
 }
 
@@ -106,9 +113,9 @@ double measure(const Claim& claim, const Arm& arm, const ReproduceOptions& optio
     result = Json::parse(io::read_file(file), nullptr, /*allow_exceptions=*/false);
   else
     result = evaluate(claim.protocol, run.string(), options.data, options.test, settings, false).to_json();
-  const auto pointer = Json::json_pointer("/metrics/" + claim.metric);
+  const auto pointer = Json::json_pointer("/metrics/" + arm.metric);
   if (!result.is_object() || !result.contains(pointer))
-    fail(str("claim ", claim.name), str("protocol ", claim.protocol, " gives no metric '", claim.metric, "'"),
+    fail(str("claim ", claim.name), str("protocol ", claim.protocol, " gives no metric '", arm.metric, "'"),
          "correct the claim's metric");
   return result.at(pointer).get<double>();
 }
@@ -117,13 +124,13 @@ ArmOutcome run_arm(const Claim& claim, const Arm& arm, const ReproduceOptions& o
   ArmOutcome outcome;
   const int64_t seeds = options.quick ? 1 : options.seeds;
   for (int64_t seed = 0; seed < seeds; ++seed) {
-    const auto run = options.out / claim.name / str(arm.name, "-seed", seed);
+    const auto run = claim.run.empty() ? options.out / claim.name / str(arm.name, "-seed", seed)
+                                       : options.out / str(claim.run, "-seed", seed);
     log::info(str("== ", claim.name, ": ", arm.name, ", seed ", seed));
     const double seconds = pretrain(run, arm_config(claim, arm, options, seed));
     if (seconds > 0) outcome.seconds.push_back(seconds);
     outcome.values.push_back(measure(claim, arm, options, seed, run));
-    log::info(
-        str(claim.name, ": ", arm.name, ", seed ", seed, ": ", claim.metric, " ", outcome.values.back()));
+    log::info(str(claim.name, ": ", arm.name, ", seed ", seed, ": ", arm.metric, " ", outcome.values.back()));
   }
   return outcome;
 }
@@ -197,7 +204,7 @@ Json Outcome::to_json() const {
 std::string Outcome::to_text() const {
   const size_t width = std::max(claim.ours.name.size(), claim.baseline.name.size());
   const auto line = [&](const Arm& arm, const ArmOutcome& outcome) {
-    return str("\n  ", arm.name, std::string(width - arm.name.size(), ' '), "  ", claim.metric, " ",
+    return str("\n  ", arm.name, std::string(width - arm.name.size(), ' '), "  ", arm.metric, " ",
                summary(outcome));
   };
   std::string verdict = holds() ? "the direction holds" : "the direction does NOT hold";

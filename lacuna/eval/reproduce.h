@@ -15,6 +15,7 @@ struct Arm {
   std::string name;
   std::vector<std::string> settings;       ///< of pre-training
   std::vector<std::string> eval_settings;  ///< of the evaluation
+  std::string metric = {};                 ///< the claim's own unless given
 };
 
 struct Claim {
@@ -25,6 +26,9 @@ struct Claim {
   std::string protocol, metric = "top1";
   std::vector<std::string> settings, eval_settings;  ///< of all arms
   Arm ours, baseline;
+  /// Name of a trained network that both arms, and other claims of this name, share: they differ in `metric`
+  /// alone.
+  std::string run = {};
   double margin = 0;  ///< ours - baseline must exceed it, in units of the metric
 };
 

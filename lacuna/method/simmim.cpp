@@ -54,7 +54,7 @@ void SimMIMConfig::fields(Fields& f) {
 }
 
 void SimMIMConfig::resolve(const ConfigTable& table) {
-  if (encoder.kind() == nn::EncoderKind::kViT)
+  if (encoder.kind() != nn::EncoderKind::kBeit && encoder.kind() != nn::EncoderKind::kSwin)
     fail(str("encoder.arch ", encoder.arch), "SimMIM hides patches inside the encoder, which this one can't",
          "use a swin or beit encoder: `lacuna list encoders`");
   encoder.resolve(table, "encoder");

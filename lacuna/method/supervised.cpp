@@ -78,7 +78,7 @@ std::map<std::string, Tensor> Supervised::adapt(std::map<std::string, Tensor> gi
     if (table.has(key)) table.set(key, value, "the weights' config");
   auto fitted = classifier_->adapt(std::move(given), from);
   for (const auto& [name, tensor] : weights())
-    if (name.starts_with("head.") || name.starts_with("fc_norm.")) fitted.emplace(name, tensor);
+    if (classifier_->is_head(name)) fitted.emplace(name, tensor);
   return fitted;
 }
 
@@ -98,7 +98,8 @@ const Register<MethodInfo> registered{
                 "learning rates. `lacuna eval finetune` trains it from pre-trained weights; `lacuna pretrain "
                 "supervised` "
                 "from scratch, as the baseline.",
-     .parts = {"masker: none", "encoder: ViT, BEiT-style ViT or Swin on whole pictures",
+     .parts = {"masker: none",
+               "encoder: ViT, BEiT-style ViT, Swin, or a convolutional network under torchvision's names",
                "predictor: a linear layer on the mean of the patch tokens",
                "target: smoothed and mixed labels", "loss: cross-entropy"},
      .defaults = {"train.base_lr=5e-4", "train.warmup_epochs=5", "train.epochs=100",

@@ -52,8 +52,25 @@ class ViTClassifier final : public Classifier {
   }
 
   Tensor features(const Tensor& image, Draws* draws) const override {
-    const auto tokens = encoder_->run_blocks(encoder_->prepend_class(encoder_->embed(image)), draws);
-    return pooled(encoder_->norm(tokens), encoder_->prefix_tokens(), fc_norm_);
+    return read_out(encoder_->embed(image), draws);
+  }
+
+  // Pictures that keep equally many patches run together.
+  Tensor logits_of_kept(const MaskedTensor& image) const override {
+    const auto tokens = encoder_->embed(image.x);  // [B, L, D]
+    const Size2 patch = encoder_->config().patch_size;
+    const auto kept = patch_view(image.kept, patch).flatten(3).sum(3).flatten(1).gt(0);  // [B, L]
+    const auto order = kept.to(torch::kByte).argsort(/*stable=*/true, 1, /*descending=*/true);
+    const auto counts = kept.sum(1);  // [B]
+    auto out = torch::zeros({tokens.size(0), head_->weight.size(1)}, tokens.options());
+    for (int64_t count = 0; count <= kept.size(1); ++count) {
+      const auto rows = counts.eq(count).nonzero().flatten();
+      if (rows.numel() == 0 || (count == 0 && fc_norm_)) continue;  // no token to take the mean of
+      const auto ids = order.index_select(0, rows).slice(1, 0, count);
+      const auto seen = gather_tokens(tokens.index_select(0, rows), ids);
+      out.index_copy_(0, rows, read_out(seen, nullptr));
+    }
+    return head_->forward(out);
   }
 
   void initialize(Draws& draws) override {
@@ -78,6 +95,12 @@ class ViTClassifier final : public Classifier {
   }
 
  private:
+  /// [B, D] from embedded patches [B, K, D].
+  Tensor read_out(const Tensor& patches, Draws* draws) const {
+    const auto tokens = encoder_->run_blocks(encoder_->prepend_class(patches), draws);
+    return pooled(encoder_->norm(tokens), encoder_->prefix_tokens(), fc_norm_);
+  }
+
   std::shared_ptr<ViT> encoder_;
   std::shared_ptr<LayerNorm> fc_norm_;
 };
@@ -186,13 +209,41 @@ class SwinClassifier final : public Classifier {
   std::shared_ptr<Swin> encoder_;
 };
 
+class ConvNetClassifier final : public Classifier {
+ public:
+  explicit ConvNetClassifier(const ConvNetConfig& config)
+      : network_(Registry<ConvNetArch>::instance().get(config.arch).make(config)) {
+    adopt(*this, *network_);
+  }
+
+  Tensor features(const Tensor& image, Draws* draws) const override {
+    return network_->features({.x = image}, draws);
+  }
+  Tensor logits_of(const Tensor& features, Draws* draws) const override {
+    return network_->head(features, draws);
+  }
+  Tensor logits_of_kept(const MaskedTensor& image) const override {
+    return network_->head(network_->features(image, nullptr), nullptr);
+  }
+
+  void initialize(Draws& draws) override { network_->initialize(draws); }
+  int64_t layers() const override { return network_->layers(); }
+  int64_t layer_of(const std::string& name) const override { return network_->layer_of(name); }
+  bool spared_by_decay(const std::string& /*name*/) const override { return false; }
+  bool is_head(const std::string& name) const override { return network_->is_head(name); }
+
+ protected:
+  void resize(Weights& /*weights*/, const EncoderConfig& /*from*/) const override {}
+
+ private:
+  std::shared_ptr<ConvNet> network_;
+};
+
 /// Of pre-training alone, or computed from the config.
 bool is_left_out(const std::string& name) {
   return name.starts_with("decoder") || name == "mask_token" || name.ends_with("relative_position_index") ||
          name.ends_with("relative_coords_table") || name.ends_with("attn_mask");
 }
-
-bool is_head(const std::string& name) { return name.starts_with("head.") || name.starts_with("fc_norm."); }
 
 Weights without_prefix(Weights weights) {
   constexpr std::string_view kPrefix = "encoder.";
@@ -209,6 +260,11 @@ Weights without_prefix(Weights weights) {
 
 Classifier::Classifier(int64_t features, int64_t num_classes) {
   head_ = register_module("head", std::make_shared<Linear>(features, num_classes));
+}
+
+Tensor Classifier::logits_of_kept(const MaskedTensor& /*image*/) const {
+  fail("this encoder", "can't leave parts of a picture out by itself",
+       "use a convolutional network or a plain ViT, or remove pixels by painting (explain.removal=grey)");
 }
 
 Weights Classifier::adapt(Weights weights, const EncoderConfig& from) const {
@@ -232,6 +288,9 @@ std::shared_ptr<Classifier> make_classifier(const ClassifierConfig& config) {
       return std::make_shared<ViTClassifier>(config.encoder.vit(), config.num_classes, average);
     case EncoderKind::kBeit:
       return std::make_shared<BeitClassifier>(config.encoder.beit(), config.num_classes, average);
+    case EncoderKind::kConvNet:
+      if (!average) fail("pool 'token'", "a convolutional network has no class token", "use pool = avg");
+      return std::make_shared<ConvNetClassifier>(config.encoder.conv_net(config.num_classes));
     case EncoderKind::kSwin:
       if (!average) fail("pool 'token'", "a Swin encoder has no class token", "use pool = avg");
       return std::make_shared<SwinClassifier>(config.encoder.swin(), config.num_classes);

@@ -19,16 +19,23 @@ struct ClassifierConfig {
                              ///< norm, class token
 };
 
-/// Names: the encoder's, fc_norm.* (avg, but not Swin), head.{weight [classes, D'], bias}.
+/// Names: the encoder's, fc_norm.* (avg, but not Swin), head.{weight [classes, D'], bias}; of convolutional
+/// networks torchvision's.
 class Classifier : public torch::nn::Module {
  public:
   /// [B, D']: what the head reads. image [B, C, H, W]; `draws` null: no drop path.
   virtual torch::Tensor features(const torch::Tensor& image, Draws* draws) const = 0;
   /// [B, classes]
   torch::Tensor logits(const torch::Tensor& image, Draws* draws) const {
-    return head_->forward(features(image, draws));
+    return logits_of(features(image, draws), draws);
   }
-  torch::Tensor logits_of(const torch::Tensor& features) const { return head_->forward(features); }
+  virtual torch::Tensor logits_of(const torch::Tensor& features, Draws* /*draws*/ = nullptr) const {
+    return head_->forward(features);
+  }
+  /// [B, classes] of the pixels kept alone: image.kept [B, 1, H, W]. A convolutional network carries the mask
+  /// through its layers; a plain ViT drops the tokens of patches without a kept pixel. In evaluation mode.
+  /// Error for encoders that can do neither.
+  virtual torch::Tensor logits_of_kept(const MaskedTensor& image) const;
 
   virtual void initialize(Draws& draws) = 0;
   /// Layers of layer-wise learning rates: blocks + 2. 0 is the embedding, layers() - 1 the head.
@@ -36,6 +43,10 @@ class Classifier : public torch::nn::Module {
   virtual int64_t layer_of(const std::string& name) const = 0;
   /// Names of tensors with two dimensions or more that weight decay spares in fine-tuning.
   virtual bool spared_by_decay(const std::string& name) const = 0;
+  /// Parameters of the head (and of the norm before it, where only classifiers have one).
+  virtual bool is_head(const std::string& name) const {
+    return name.starts_with("head.") || name.starts_with("fc_norm.");
+  }
 
   /// Pre-trained weights under this classifier's names and shapes: "encoder." in front is taken off,
   /// positions and relative tables are resized from `from`'s grid, a table shared by all blocks is given to
@@ -45,7 +56,9 @@ class Classifier : public torch::nn::Module {
                                              const EncoderConfig& from) const;
 
  protected:
-  explicit Classifier(int64_t features, int64_t num_classes);
+  /// With a linear head called "head".
+  Classifier(int64_t features, int64_t num_classes);
+  Classifier() = default;  ///< the network brings its own head
   /// Resizes what depends on the grid, in place.
   virtual void resize(std::map<std::string, torch::Tensor>& weights, const EncoderConfig& from) const = 0;
 

@@ -34,19 +34,19 @@ void EncoderConfig::fields(Fields& f) {
   std::vector<std::string> archs = encoder_archs();
   for (const char* bare : {"vit", "beit-vit", "swin"}) archs.emplace_back(bare);
   f("arch", arch,
-    "named size; fills widths, depths and heads unless they are given; vit, beit-vit, swin take them")
+    "named size; fills widths, depths and heads unless they are given; vit, beit-vit, swin, resnet take them")
       .choices(archs);
   f("img_size", img_size, "height and width of the input in pixels").range(1, 1 << 20);
   f("patch_size", patch_size, "height and width of a patch in pixels").range(1, 1 << 16);
   f("in_chans", in_chans, "channels of the input; taken from the data unless given").range(1, 1 << 16);
-  f("embed_dim", embed_dim, "width of the tokens; swin: of the first stage").range(1);
+  f("embed_dim", embed_dim, "width of the tokens; swin, resnet: of the first stage").range(1);
   f("depth", depth, "vit, beit: number of blocks").range(1);
-  f("depths", depths, "swin: number of blocks of each stage").range(1);
+  f("depths", depths, "swin, resnet: number of blocks of each stage").range(1);
   f("num_heads", num_heads, "attention heads of a block; swin: for each stage").range(1);
   f("window_size", window_size, "swin: side of an attention window in tokens").range(1);
   f("mlp_ratio", mlp_ratio, "hidden width of the MLP over the token's").range(0);
   f("qkv_bias", qkv_bias, "bias in the q, k, v projection; beit: of q and v");
-  f("norm_eps", norm_eps, "epsilon of the layer norms").range(0);
+  f("norm_eps", norm_eps, "epsilon of the norms").range(0);
   f("drop_path", drop_path, "stochastic depth rate of the last block, growing from 0").range(0, 0.99);
   f("init_values", init_values, "vit, beit: first value of layer scale; 0: no layer scale").range(0);
   f("class_token", class_token, "vit: put a class token in front of the patches");
@@ -57,9 +57,14 @@ void EncoderConfig::fields(Fields& f) {
   f("use_rel_pos_bias", use_rel_pos_bias, "beit: a relative position table in each block");
   f("use_shared_rel_pos_bias", use_shared_rel_pos_bias, "beit: one relative position table for all blocks");
   f("use_mean_pooling", use_mean_pooling, "beit: no final norm, as for features that are averaged");
+  f("stem", stem, "resnet: 7x7 of stride 2 and max pooling, or 3x3 for small pictures")
+      .choices({"conv7-pool", "conv3"});
+  f("groups", groups, "resnet-bottleneck: groups of the 3x3 convolutions (ResNeXt)").range(1);
+  f("base_width", base_width, "resnet-bottleneck: width of a group of those for 64 channels").range(1);
 }
 
 EncoderKind EncoderConfig::kind() const {
+  if (is_conv_net(arch)) return EncoderKind::kConvNet;
   if (arch.starts_with("swin")) return EncoderKind::kSwin;
   return arch.starts_with("beit") ? EncoderKind::kBeit : EncoderKind::kViT;
 }
@@ -96,6 +101,17 @@ void EncoderConfig::resolve(const ConfigTable& table, const std::string& prefix)
       unless_given("patch_size", patch_size, Size2{4, 4});
       unless_given("norm_eps", norm_eps, 1e-5);
       check_swin(swin());
+      return;
+    case EncoderKind::kConvNet: {
+      const auto& sizes = Registry<ConvNetArch>::instance().get(arch).sizes;
+      const auto fill = [&](const char* key, auto& value) {
+        if (sizes.contains(key)) unless_given(key, value, sizes.at(key).get<std::decay_t<decltype(value)>>());
+      };
+      fill("embed_dim", embed_dim), fill("depths", depths), fill("stem", stem);
+      fill("groups", groups), fill("base_width", base_width);
+      unless_given("norm_eps", norm_eps, sizes.value("norm_eps", 1e-5));
+      unless_given("drop_path", drop_path, 0.0);
+    }
   }
 }
 
@@ -160,8 +176,20 @@ SwinConfig EncoderConfig::swin() const {
           .drop_path = drop_path};
 }
 
+ConvNetConfig EncoderConfig::conv_net(int64_t num_classes) const {
+  return {.arch = arch,
+          .in_chans = in_chans,
+          .num_classes = num_classes,
+          .depths = depths,
+          .embed_dim = embed_dim,
+          .groups = groups,
+          .base_width = base_width,
+          .stem = stem,
+          .norm_eps = norm_eps};
+}
+
 std::shared_ptr<GridEncoder> EncoderConfig::make_grid_encoder(double init_bound) const {
-  LACUNA_ASSERT(kind() != EncoderKind::kViT);
+  LACUNA_ASSERT(kind() == EncoderKind::kSwin || kind() == EncoderKind::kBeit);
   if (kind() == EncoderKind::kSwin) {
     auto config = swin();
     config.mask_token = true;
@@ -177,6 +205,7 @@ std::vector<std::string> encoder_archs() {
   std::vector<std::string> names = vit_archs();
   for (const auto& size : kBeitArchs) names.emplace_back(size.name);
   for (const auto& size : swin_archs()) names.emplace_back(size.name);
+  for (const auto& name : Registry<ConvNetArch>::instance().names()) names.push_back(name);
   return names;
 }
 

@@ -7,12 +7,13 @@
 
 #include "lacuna/core/config.h"
 #include "lacuna/nn/beit.h"
+#include "lacuna/nn/conv_net.h"
 #include "lacuna/nn/swin.h"
 #include "lacuna/nn/vit.h"
 
 namespace lacuna::nn {
 
-enum class EncoderKind { kViT, kBeit, kSwin };
+enum class EncoderKind { kViT, kBeit, kSwin, kConvNet };
 
 /// Keys `encoder.*`. Those of one kind mean nothing to the others. Sizes and a kind's habits (patch, epsilon,
 /// layer scale) follow from `arch` unless they are given.
@@ -30,15 +31,18 @@ struct EncoderConfig {
   bool ape = false, patch_norm = true;
   bool use_abs_pos_emb = false, use_rel_pos_bias = false, use_shared_rel_pos_bias = true,
        use_mean_pooling = false;
+  std::string stem = "conv7-pool";
+  int64_t groups = 1, base_width = 64;
 
   void fields(Fields& f);
   /// `prefix`: where the keys stand in the table ("encoder").
   void resolve(const ConfigTable& table, const std::string& prefix);
 
   EncoderKind kind() const;
-  ViTConfig vit() const;    ///< kViT
-  BeitConfig beit() const;  ///< kBeit
-  SwinConfig swin() const;  ///< kSwin
+  ViTConfig vit() const;                              ///< kViT
+  BeitConfig beit() const;                            ///< kBeit
+  SwinConfig swin() const;                            ///< kSwin
+  ConvNetConfig conv_net(int64_t num_classes) const;  ///< kConvNet
   /// kBeit or kSwin, with a mask token. `init_bound`: BeitConfig's.
   std::shared_ptr<GridEncoder> make_grid_encoder(double init_bound) const;
   Size2 grid() const { return {img_size.h / patch_size.h, img_size.w / patch_size.w}; }

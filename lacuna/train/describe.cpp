@@ -2,21 +2,29 @@
 
 namespace lacuna::train {
 
-Json describe(const RunConfig& config) {
+Json describe_keys(const ConfigTable& table) {
   Json keys = Json::array();
-  for (const auto& field : config.table.fields()) {
+  for (const auto& field : table.fields()) {
     if (field.key == "method") continue;
     Json key = {{"key", field.key},
                 {"type", field.type_name()},
-                {"default", config.table.default_of(field.key)},
+                {"default", table.default_of(field.key)},
                 {"meaning", field.help}};
     if (!field.choices_.empty()) key["choices"] = field.choices_;
     keys.push_back(std::move(key));
   }
+  return keys;
+}
+
+Json describe(const RunConfig& config) {
   const MethodInfo& method = config.info();
-  return {{"name", config.method},    {"title", method.title},     {"paper", method.paper},
-          {"code", method.code},      {"summary", method.summary}, {"parts", method.parts},
-          {"config", std::move(keys)}};
+  return {{"name", config.method},
+          {"title", method.title},
+          {"paper", method.paper},
+          {"code", method.code},
+          {"summary", method.summary},
+          {"parts", method.parts},
+          {"config", describe_keys(config.table)}};
 }
 
 }  // namespace lacuna::train

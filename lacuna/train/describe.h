@@ -9,5 +9,7 @@ namespace lacuna::train {
 /// {"name", "title", "paper", "code", "summary", "parts", "config": [{"key", "type", "default", "meaning",
 /// "choices"?}]}.
 Json describe(const RunConfig& config);
+/// The list under "config" alone.
+Json describe_keys(const ConfigTable& table);
 
 }  // namespace lacuna::train

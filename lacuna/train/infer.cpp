@@ -7,6 +7,7 @@
 
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
+#include "lacuna/nn/conv_net.h"
 #include "lacuna/train/names.h"
 
 namespace lacuna::train {
@@ -223,7 +224,22 @@ void infer_head(const Sizes& sizes, Found kind, ConfigTable& table) {
   table.set("head.pool", average ? "avg" : "token", sizes.origin);
 }
 
+/// A convolutional network under torchvision's names, which always has a head.
+std::unique_ptr<RunConfig> inferred_conv_net(const Weights& weights, const Json& network,
+                                             const std::vector<std::string>& settings) {
+  auto config = std::make_unique<RunConfig>("supervised");
+  for (const auto& [key, value] : network.at("encoder").items())
+    config->table.set("encoder." + key, value, weights.origin);
+  config->table.set("head.num_classes", network.at("num_classes"), weights.origin);
+  for (const auto& setting : settings) config->table.set_assignment(setting, "--set");
+  infer_normalization(config->table, *config);
+  log::info(str(weights.origin, ": no config inside; read off its tensors: ", network.at("encoder").dump()));
+  return config;
+}
+
 std::unique_ptr<RunConfig> inferred(const Weights& weights, const std::vector<std::string>& settings) {
+  if (const auto network = nn::recognize_conv_net(weights.tensors))
+    return inferred_conv_net(weights, *network, settings);
   const auto prefixed = with_encoder_prefix(weights.tensors);
   const Sizes sizes{prefixed, weights.origin}, plain{weights.tensors, weights.origin};
   const auto kind = kind_of(sizes);
