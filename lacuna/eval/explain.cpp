@@ -120,7 +120,7 @@ Json explain(const ExplainRequest& request) {
     fail("--out " + request.out.string(), "is there already", "name a new folder");
   auto settings = request.settings;
   const auto config = take_eval_config(settings);
-  const auto model = load_model(request.weights, settings, request.best);
+  const auto model = load_model(request.weights, settings, {.best = request.best});
   const auto device = model.method->parameters().front().device();
   const auto uri = request.data.empty() ? model.config->data.uri : request.data;
   auto dataset = data::balanced_subset(data::open_dataset(uri, "test"), config.max_test,
