@@ -45,6 +45,11 @@ bool Method::decays(const std::string& name, const Tensor& parameter) const {
   return parameter.dim() > 1 && !name.ends_with(".bias");
 }
 
+Frames Method::frames(const Batch& /*batch*/) {
+  fail("features of frames", "this method's input has no time",
+       "use a method of sound: `lacuna list methods`");
+}
+
 std::map<std::string, Tensor> Method::weights() const {
   std::map<std::string, Tensor> out;
   for (const auto& item : named_parameters()) out[item.key()] = item.value();

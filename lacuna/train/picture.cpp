@@ -19,11 +19,6 @@ constexpr int64_t kTitleScale = 2, kNoteScale = 1;
 constexpr uint8_t kPaper = 250, kInk = 45, kFaintInk = 110;
 constexpr double kHiddenGrey = 0.8;
 
-struct Column {
-  std::string title;
-  Tensor pictures;  ///< [B, 3, H, W] in [0, 1]
-};
-
 /// Which channels are shown; more than one are red, green and blue.
 std::vector<int64_t> shown_channels(int64_t channels) {
   if (channels < 3) return {0};
@@ -67,11 +62,11 @@ struct Contrast {
   }
 };
 
-std::vector<Column> make_columns(const Preview& preview, const data::Normalization& normalization) {
+std::vector<PanelColumn> make_columns(const Preview& preview, const data::Normalization& normalization) {
   const Tensor originals = to_data_units(preview.image, normalization);
   const Contrast contrast(originals);
   const Tensor original = contrast(originals);
-  std::vector<Column> columns{{"original", original}};
+  std::vector<PanelColumn> columns{{"original", original}};
   Tensor hidden;
   if (preview.hidden.defined()) {
     const int64_t h = original.size(2) / preview.hidden.size(1),
@@ -92,15 +87,18 @@ std::vector<Column> make_columns(const Preview& preview, const data::Normalizati
 
 Tensor preview_panel(const Preview& preview, const data::Normalization& normalization) {
   const torch::NoGradGuard no_grad;
-  const std::vector<Column> columns = make_columns(preview, normalization);
-  const std::string note = channel_note(preview.image.size(1));
-  const int64_t rows = preview.image.size(0), height = preview.image.size(2), width = preview.image.size(3);
+  return draw_panel(make_columns(preview, normalization), channel_note(preview.image.size(1)));
+}
+
+Tensor draw_panel(const std::vector<PanelColumn>& columns, const std::string& note) {
+  const Tensor& shown = columns.front().pictures;
+  const int64_t rows = shown.size(0), height = shown.size(2), width = shown.size(3);
   const int64_t longer = std::max(height, width);
   const int64_t factor = (kLeastSide + longer - 1) / longer;
   const Size2 picture{height * factor, width * factor};
 
   int64_t column_width = std::max(picture.w, text_width(note, kNoteScale));
-  for (const Column& column : columns)
+  for (const PanelColumn& column : columns)
     column_width = std::max(column_width, text_width(column.title, kTitleScale));
   const int64_t title_height = kGlyphHeight * kTitleScale,
                 note_height = note.empty() ? 0 : kGlyphHeight * kNoteScale;
@@ -110,7 +108,7 @@ Tensor preview_panel(const Preview& preview, const data::Normalization& normaliz
 
   Tensor canvas = at::full({head + rows * (picture.h + kGap), kGap + count * pitch, 3}, kPaper, at::kByte);
   for (int64_t c = 0; c < count; ++c) {
-    const Column& column = columns[c];
+    const PanelColumn& column = columns[c];
     const int64_t left = kGap + c * pitch;
     const auto centred = [&](int64_t size) { return left + (column_width - size) / 2; };
     draw_text(canvas, column.title, kGap - 2, centred(text_width(column.title, kTitleScale)), kTitleScale,
