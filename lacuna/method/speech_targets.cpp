@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "lacuna/core/error.h"
+#include "lacuna/method/speech_targets_names.h"
 #include "lacuna/nn/dropout.h"
 #include "lacuna/nn/init.h"
 
@@ -298,6 +299,7 @@ const Register<MethodInfo> registered{
               "encoder.embed_dim=16", "encoder.depth=2", "encoder.num_heads=2", "encoder.conv_pos=8",
               "encoder.conv_pos_groups=2", "predictor.final_dim=8", "target.num_classes=[5]",
               "audio.min_samples=1000", "audio.max_samples=16000"},
+     .names = speech_weight_names(),
      .modality = "audio",
      .unused_parameters = true}};
 
