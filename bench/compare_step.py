@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
-"""One MAE training step: Lacuna beside transformers (eager and torch.compile) and lightly, interleaved in one go.
+"""One training step of MAE or SimMIM: Lacuna beside transformers (eager and torch.compile) and lightly (MAE), interleaved in one go.
 
-The same encoder and decoder sizes, pictures, batch and precision; random pictures that lie ready; forward, backward and a fused
-AdamW step. Contestants take turns, each turn in a process of its own, so that a slow minute of the machine hits all of them.
+The same network (MAE: the ViT and decoder of the options; SimMIM: Swin-T, window 6, cells of 32 pixels), batch and precision; random
+pictures that lie ready; forward, backward and a fused AdamW step. Contestants take turns, each turn in a process of its own, so that a slow minute of the machine hits all of them.
 Prints medians over turns with their range, and the ratio of each peer's time and peak memory to ours.
 
-usage: compare_step.py [--turns 5] [--steps 6] [--batch 32] [--img 224] [--precision bf16|fp32] [--json]
+usage: compare_step.py [--method mae|simmim] [--turns 5] [--steps 6] [--batch 32] [--img 224] [--precision bf16|fp32] [--json]
 (needs tools/setup_peers.sh; a peer that is not installed is named and left out)
 """
 import argparse
 import json
 import pathlib
+import re
 import resource
 import statistics
 import subprocess
@@ -22,11 +23,12 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--method", choices=["mae", "simmim"], default="mae")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--steps", type=int, default=6, help="timed steps of a turn")
     parser.add_argument("--warmup", type=int, default=3)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--img", type=int, default=224)
+    parser.add_argument("--img", type=int, default=0, help="224 for MAE, 192 for SimMIM")
     parser.add_argument("--patch", type=int, default=16)
     parser.add_argument("--dim", type=int, default=192)
     parser.add_argument("--depth", type=int, default=12)
@@ -38,7 +40,30 @@ def arguments():
     parser.add_argument("--program", default=str(ROOT / "build/release/lacuna"))
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--peer", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.img = options.img or (224 if options.method == "mae" else 192)
+    return options
+
+
+def transformers_simmim(options):
+    import torch
+    from transformers import SwinConfig, SwinForMaskedImageModeling
+
+    model = SwinForMaskedImageModeling(SwinConfig(image_size=options.img, patch_size=4, embed_dim=96, depths=[2, 2, 6, 2],
+                                                  num_heads=[3, 6, 12, 24], window_size=6, encoder_stride=32, drop_path_rate=0.0))
+    cells = options.img // 32
+
+    class SimMIM(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, images):
+            ranks = torch.rand(len(images), cells * cells).argsort(dim=1).argsort(dim=1)
+            hidden = (ranks < round(0.6 * cells * cells)).view(-1, cells, cells)
+            return self.model(images, hidden.repeat_interleave(8, 1).repeat_interleave(8, 2).flatten(1))
+
+    return SimMIM()
 
 
 def transformers_mae(options):
@@ -51,9 +76,25 @@ def transformers_mae(options):
         decoder_intermediate_size=4 * options.decoder_dim, mask_ratio=0.75, norm_pix_loss=True))
 
 
+def stand_in_for_torchvision_operators():
+    """The torchvision of PyPI is built against CUDA: its compiled operators don't load beside a CPU torch. Importing lightly
+    asks that they exist; none is called."""
+    import torch
+
+    sys.path.append(str(ROOT / ".venv/lightly"))
+    registrations = (ROOT / ".venv/lightly/torchvision/_meta_registrations.py").read_text()
+    names = set(re.findall(r'register_meta\("(\w+)"\)|"torchvision::(\w+)"', registrations))
+    library = torch.library.Library("torchvision", "DEF")
+    for name in sorted({one or other for one, other in names}):
+        library.define(f"{name}(Tensor x) -> Tensor")
+    sys.modules["lacuna_stand_in"] = library  # alive as long as the process
+
+
 def lightly_mae(options):
     """The model of lightly's MAE example (examples/pytorch/mae.py) at these sizes."""
     import torch
+
+    stand_in_for_torchvision_operators()
     from lightly.models import utils
     from lightly.models.modules import MAEDecoderTIMM, MaskedVisionTransformerTIMM
     from timm.models.vision_transformer import VisionTransformer
@@ -87,7 +128,8 @@ def peer_turn(options):
     import torch
 
     torch.manual_seed(0)
-    model = lightly_mae(options) if options.peer == "lightly" else transformers_mae(options)
+    theirs = transformers_simmim if options.method == "simmim" else transformers_mae
+    model = lightly_mae(options) if options.peer == "lightly" else theirs(options)
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, betas=(0.9, 0.95), weight_decay=0.05, fused=True)
     step_model = torch.compile(model) if options.peer == "compile" else model
@@ -113,13 +155,18 @@ def peer_turn(options):
     print(json.dumps({"median": statistics.median(seconds), "peak_memory_mib": peak, "torch": torch.__version__}))
 
 
+def our_settings(options):
+    if options.method == "simmim":
+        return ["encoder.arch=swin_tiny", "encoder.window_size=6", "encoder.patch_size=4", "mask.mask_patch_size=32", "mask.ratio=0.6"]
+    return [f"encoder.patch_size={options.patch}", "encoder.arch=vit", f"encoder.embed_dim={options.dim}",
+            f"encoder.depth={options.depth}", f"encoder.num_heads={options.heads}", f"decoder.embed_dim={options.decoder_dim}",
+            f"decoder.depth={options.decoder_depth}", f"decoder.num_heads={options.decoder_heads}"]
+
+
 def our_turn(options):
-    settings = [f"encoder.img_size={options.img}", f"encoder.patch_size={options.patch}", "encoder.arch=vit",
-                f"encoder.embed_dim={options.dim}", f"encoder.depth={options.depth}", f"encoder.num_heads={options.heads}",
-                f"decoder.embed_dim={options.decoder_dim}", f"decoder.depth={options.decoder_depth}",
-                f"decoder.num_heads={options.decoder_heads}", f"train.batch_size={options.batch}",
+    settings = [*our_settings(options), f"encoder.img_size={options.img}", f"train.batch_size={options.batch}",
                 f"train.precision={options.precision}"]
-    command = [options.program, "bench", "step", "mae", "--json", "--runs", str(options.steps), "--warmup", str(options.warmup)]
+    command = [options.program, "bench", "step", options.method, "--json", "--runs", str(options.steps), "--warmup", str(options.warmup)]
     done = subprocess.run(command + [part for setting in settings for part in ("--set", setting)], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
@@ -139,7 +186,9 @@ def main():
     if options.peer:
         return peer_turn(options)
     contestants = {"lacuna": our_turn, "transformers eager": lambda _: their_turn("eager"),
-                   "transformers compiled": lambda _: their_turn("compile"), "lightly": lambda _: their_turn("lightly")}
+                   "transformers compiled": lambda _: their_turn("compile")}
+    if options.method == "mae":
+        contestants["lightly"] = lambda _: their_turn("lightly")
     turns = {name: [] for name in contestants}
     left_out = {}
     for number in range(options.turns):
@@ -166,7 +215,7 @@ def main():
     if options.json:
         print(json.dumps({"settings": settings, "results": rows, "left_out": left_out}, indent=2))
         return None
-    print(f"MAE step, {settings}")
+    print(f"{options.method} step, {settings}")
     for name, row in rows.items():
         low, high = row["step_ms_range"]
         print(f"  {name:22} {row['step_ms']:7.0f} ms ({low:.0f} to {high:.0f})  {row['time_over_ours']:.2f} x ours   "

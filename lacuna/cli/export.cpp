@@ -20,7 +20,7 @@ void export_run(const Options& options) {
   const auto formats = train::name_formats();
   if (std::find(formats.begin(), formats.end(), options.format) == formats.end())
     fail(str("--format ", options.format), "unknown", suggest(options.format, formats));
-  const auto weights = train::open_weights(options.run, options.best);
+  const auto weights = train::open_weights(options.run, {.best = options.best});
   const auto config = train::config_of(weights, options.settings);
   config->resolve();
   train::export_weights(weights, *config, options.format, options.out);

@@ -18,7 +18,8 @@ struct Options {
 void write_features(const Options& options, train::Processes* processes) {
   auto settings = options.settings;
   const auto config = eval::take_eval_config(settings);
-  auto model = eval::load_model(options.weights, settings, options.best);
+  auto model =
+      eval::load_model(options.weights, settings, {.best = options.best, .ema = config.weights == "ema"});
   model.processes = processes;
   const auto dataset = data::open_dataset(options.data.empty() ? model.config->data.uri : options.data);
   const auto found = eval::extract_features(model, dataset, config);

@@ -8,6 +8,7 @@
 #include <new>
 
 #include "lacuna/cli/command.h"
+#include "lacuna/cli/machine.h"
 #include "lacuna/core/log.h"
 
 namespace lacuna::cli {
@@ -73,6 +74,7 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   using namespace lacuna;
   using namespace lacuna::cli;
+  keep_freed_memory();
   try {
     return run(argc, argv);
   } catch (const Error& error) {

@@ -19,7 +19,7 @@ struct Options {
 
 void preview(const Options& options) {
   if (options.output.json) log::reserve_stdout();
-  auto model = eval::load_model(options.run, {}, options.best);
+  auto model = eval::load_model(options.run, {}, {.best = options.best});
   auto& config = *model.config;
   if (!options.data.empty()) config.table.set("data.uri", options.data, "--data");
   for (const auto& setting : options.settings) config.table.set_assignment(setting, "--set");

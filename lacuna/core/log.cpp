@@ -1,6 +1,7 @@
 #include "lacuna/core/log.h"
 
 #include <unistd.h>
+#include <algorithm>
 
 #include <atomic>
 #include <chrono>
@@ -80,13 +81,16 @@ Progress::~Progress() {
 void Progress::update(int64_t done, int64_t total, const std::string& text) {
   if (quiet) return;
   const double now = monotonic_seconds();
+  if (begun_ < 0) begun_ = done, start_ = now;
   const bool terminal = on_terminal();
   if (now - last_ < (terminal ? kTerminalPeriod : kPlainPeriod) && done < total) return;
   last_ = now;
   const double share = total > 0 ? static_cast<double>(done) / static_cast<double>(total) : 0.0;
   const int filled = static_cast<int>(share * kBarWidth);
-  const std::string left =
-      done > 0 && done < total ? ", " + duration((now - start_) * (1 / share - 1)) + " left" : "";
+  const double each = (now - start_) / static_cast<double>(std::max<int64_t>(done - begun_, 1));
+  const std::string left = done > begun_ && done < total
+                               ? ", " + duration(each * static_cast<double>(total - done)) + " left"
+                               : "";
   const std::string line = str(label_, " [", std::string(filled, '#'), std::string(kBarWidth - filled, '.'),
                                "] ", done, "/", total, left, text.empty() ? "" : "  ", text);
   if (!terminal) {

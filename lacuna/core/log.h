@@ -36,6 +36,7 @@ class Progress {
   std::string label_;
   double last_ = -1e9;
   double start_;
+  int64_t begun_ = -1;  ///< done when first seen: a resumed run's steps took no time here
 };
 
 /// Seconds since an arbitrary start; never runs backwards (clock jumps do not matter).

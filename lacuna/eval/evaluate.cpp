@@ -65,6 +65,8 @@ void EvalConfig::fields(Fields& f) {
   f("batch_size", batch_size, "pictures at once while features are computed").range(1);
   f("workers", workers, "threads that decode").range(0, 1024);
   f("seed", seed, "of held-out parts, subsets, first weights and shuffles").range(0);
+  f("weights", weights, "a run's weights, or their moving average (train.ema_decay; a method's teacher)")
+      .choices({"model", "ema"});
   f("pool", pool, "features: the method's own, the class token, or the mean of the patch tokens")
       .choices({"default", "token", "avg"});
   f("max_train", max_train, "use at most so many records to learn from, evenly over the classes; 0: all")
@@ -74,6 +76,8 @@ void EvalConfig::fields(Fields& f) {
   f("temperature", temperature, "knn: votes weigh exp(cosine / temperature)").range(1e-4);
   f("epochs", epochs, "linear: passes over the training features").range(1);
   f("linear_batch_size", linear_batch_size, "linear: features in a batch").range(2);
+  f("optimizer", optimizer, "linear: MAE's LARS, or SGD with the same momentum (HPM; rates near 0.1 then)")
+      .choices({"lars", "sgd"});
   f("base_lr", base_lr, "linear: rates tried, for a batch of 256; a held-out tenth of --data picks one")
       .range(0);
   f("warmup_epochs", warmup_epochs, "linear: epochs of linear warm-up").range(0);
@@ -102,6 +106,10 @@ std::unique_ptr<train::Processes> join_processes(const std::vector<std::string>&
   return train::join_processes(train::choose_device(config.device), config.timeout_s);
 }
 
+std::string result_name(const std::string& protocol, const EvalConfig& config) {
+  return config.weights == "ema" ? protocol + "-ema" : protocol;
+}
+
 Json Result::to_json() const {
   return {{"protocol", protocol}, {"weights", weights}, {"data", data},
           {"test", test},         {"metrics", metrics}, {"settings", settings}};
@@ -117,8 +125,8 @@ Result evaluate(const std::string& protocol, const std::string& run_or_weights, 
   auto other_settings = settings;
   const auto config = take_eval_config(other_settings);
   const auto seed = static_cast<uint64_t>(config.seed);
-  auto model =
-      load_model(run_or_weights, entry.trains ? weights_settings(other_settings) : other_settings, best);
+  auto model = load_model(run_or_weights, entry.trains ? weights_settings(other_settings) : other_settings,
+                          {.best = best, .ema = config.weights == "ema"});
   model.processes = processes;
   const auto uri = data_uri.empty() ? model.config->data.uri : data_uri;
   const auto sides = open_sides(uri, test_uri, seed);
@@ -133,7 +141,7 @@ Result evaluate(const std::string& protocol, const std::string& run_or_weights, 
                            .config = config,
                            .data_uri = uri,
                            .settings = other_settings,
-                           .folder = out.empty() && is_run ? folder / protocol : out});
+                           .folder = out.empty() && is_run ? folder / result_name(protocol, config) : out});
   result.protocol = protocol;
   result.weights = model.origin;
   result.data = sides.train->uri();
@@ -143,7 +151,7 @@ Result evaluate(const std::string& protocol, const std::string& run_or_weights, 
   const bool writes = !processes || processes->first();
   if (writes && is_run) {
     io::make_folder(folder);
-    io::write_atomically(folder / (protocol + ".json"), result.to_json().dump(2) + "\n");
+    io::write_atomically(folder / (result_name(protocol, config) + ".json"), result.to_json().dump(2) + "\n");
   }
   return result;
 }

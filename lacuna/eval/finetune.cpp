@@ -127,13 +127,21 @@ Result finetune(const Request& request) {
   tuned.processes = together;
   Result result;
   result.metrics = classification_metrics(tuned, request.test, request.config);
+  if (tuned.config->train.ema_decay > 0) {
+    auto averaged = load_model(place.folder.string(), {}, {.ema = true});
+    averaged.processes = together;
+    const auto metrics = classification_metrics(averaged, request.test, request.config);
+    for (const auto& [name, value] : metrics.items())
+      if (name != "chance") result.metrics[name + "_ema"] = value;
+  }
   result.settings = {{"run", place.folder.string()},
                      {"from_scratch", request.config.from_scratch},
                      {"train_size", request.train->size()},
                      {"test_size", request.test->size()}};
-  for (const char* key : {"train.epochs", "train.base_lr", "train.layer_decay", "train.weight_decay",
-                          "train.batch_size", "encoder.drop_path", "encoder.img_size", "data.label_share",
-                          "mixup.mixup_alpha", "mixup.cutmix_alpha", "augment.auto_augment", "train.seed"})
+  for (const char* key :
+       {"train.epochs", "train.base_lr", "train.layer_decay", "train.weight_decay", "train.batch_size",
+        "train.ema_decay", "encoder.drop_path", "encoder.img_size", "data.label_share", "mixup.mixup_alpha",
+        "mixup.cutmix_alpha", "augment.auto_augment", "train.seed"})
     result.settings[key] = tuned.config->table.get(key);
   return result;
 }

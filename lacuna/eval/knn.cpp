@@ -18,10 +18,14 @@ Result knn(const Features& bank, const Features& test, const EvalConfig& config)
   std::vector<int64_t> measured;
   for (const int64_t k : wanted) {
     if (k > bank.size()) break;
-    const double top1 = train::knn_top1(bank.features, bank.labels, test.features, test.labels, k,
-                                        config.temperature, classes);
-    result.metrics[str("top1_k", k)] = top1;
-    if (k == reported) result.metrics["top1"] = top1;
+    const auto votes =
+        train::knn_votes(bank.features, bank.labels, test.features, k, config.temperature, classes).votes;
+    for (const int64_t best : {1, 5}) {
+      if (best > 1 && best >= classes) break;
+      const double share = train::top_k_accuracy(votes, test.labels, best);
+      result.metrics[str("top", best, "_k", k)] = share;
+      if (k == reported) result.metrics[str("top", best)] = share;
+    }
     measured.push_back(k);
   }
   result.metrics["chance"] = majority_share(test.labels);

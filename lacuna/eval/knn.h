@@ -10,7 +10,7 @@ namespace lacuna::eval {
 inline constexpr int64_t kReportedK = 20;
 
 /// Weighted k-NN as in DINO: cosine similarity, votes exp(s / temperature). Metrics: top1 (k = 20), top1_k<k>
-/// for each k of the config that the bank can fill, chance.
+/// for each k of the config that the bank can fill, top5 and top5_k<k> with more than five classes, chance.
 Result knn(const Features& bank, const Features& test, const EvalConfig& config);
 
 }  // namespace lacuna::eval

@@ -56,9 +56,8 @@ std::vector<Tensor> LinearProbe::logits(const Tensor& x, bool training) const {
   return out;
 }
 
-std::unique_ptr<train::Optimizer> LinearProbe::make_optimizer(const std::vector<double>& lr_scales,
-                                                              double weight_decay, double momentum,
-                                                              double trust) const {
+std::vector<train::ParamGroup> LinearProbe::groups(const std::vector<double>& lr_scales,
+                                                   double weight_decay) const {
   LACUNA_ASSERT(lr_scales.size() == heads_.size());
   std::vector<train::ParamGroup> groups;
   for (size_t i = 0; i < heads_.size(); ++i) {
@@ -71,7 +70,18 @@ std::unique_ptr<train::Optimizer> LinearProbe::make_optimizer(const std::vector<
     group.lr_scale = lr_scales[i];
     groups.push_back(std::move(group));
   }
-  return train::make_lars(std::move(groups), momentum, trust);
+  return groups;
+}
+
+std::unique_ptr<train::Optimizer> LinearProbe::make_optimizer(const std::vector<double>& lr_scales,
+                                                              double weight_decay, double momentum,
+                                                              double trust) const {
+  return train::make_lars(groups(lr_scales, weight_decay), momentum, trust);
+}
+
+std::unique_ptr<train::Optimizer> LinearProbe::make_sgd(const std::vector<double>& lr_scales,
+                                                        double weight_decay) const {
+  return train::make_sgd(groups(lr_scales, weight_decay));
 }
 
 void LinearProbe::train_step(train::Optimizer& optimizer, const Tensor& x, const Tensor& y, double lr) const {
@@ -162,7 +172,8 @@ int64_t train_probe(const LinearProbe& probe, const Features& fit, const EvalCon
   const int64_t steps = fit.size() / batch;  // a last, smaller batch is dropped, as in the official code
   std::vector<double> rates;
   for (const double base : config.base_lr) rates.push_back(base * static_cast<double>(batch) / 256);
-  const auto optimizer = probe.make_optimizer(rates, config.weight_decay);
+  const auto optimizer = config.optimizer == "sgd" ? probe.make_sgd(rates, config.weight_decay)
+                                                   : probe.make_optimizer(rates, config.weight_decay);
   const auto epochs = static_cast<double>(config.epochs);
   log::Progress progress("linear probe");
   for (int64_t epoch = 0; epoch < config.epochs; ++epoch) {
@@ -214,7 +225,8 @@ Result linear_probe(const Features& train, const Features& test, const EvalConfi
                      {"held_out", str("a tenth of the training features (", held_out.size(), ", by seed ",
                                       config.seed, ") chose the rate; the test set had no part in it")},
                      {"augmentation", "none: features are computed once from centre crops and cached"},
-                     {"optimizer", "LARS, momentum 0.9, trust coefficient 0.001"},
+                     {"optimizer", config.optimizer == "sgd" ? "SGD, momentum 0.9"
+                                                             : "LARS, momentum 0.9, trust coefficient 0.001"},
                      {"epochs", config.epochs},
                      {"warmup_epochs", config.warmup_epochs},
                      {"batch_size", batch},

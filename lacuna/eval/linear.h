@@ -33,6 +33,8 @@ class LinearProbe {
   /// LARS with one group a head; `lr_scales` holds each head's share of the rate that step() is given.
   std::unique_ptr<train::Optimizer> make_optimizer(const std::vector<double>& lr_scales, double weight_decay,
                                                    double momentum = 0.9, double trust = 0.001) const;
+  /// The same with SGD.
+  std::unique_ptr<train::Optimizer> make_sgd(const std::vector<double>& lr_scales, double weight_decay) const;
   /// One step at `lr` on x [B, D], y [B]: the heads' losses do not touch each other's weights.
   void train_step(train::Optimizer& optimizer, const Tensor& x, const Tensor& y, double lr) const;
 
@@ -41,6 +43,8 @@ class LinearProbe {
     Tensor weight, bias;        // [C, D], [C]
     Tensor bn_weight, bn_bias;  // [D] with bn_affine, else undefined
   };
+  std::vector<train::ParamGroup> groups(const std::vector<double>& lr_scales, double weight_decay) const;
+
   ProbeOptions options_;
   Tensor running_mean_, running_var_;
   std::vector<Head> heads_;

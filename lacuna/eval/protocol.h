@@ -23,21 +23,23 @@ struct Model {
   std::string origin;                     ///< the weights' path
   train::Processes* processes = nullptr;  ///< those that extract features together; null: one
 };
-/// `best`: a run folder's best checkpoint by probe instead of its newest. `settings`: "encoder.num_heads=3"
+/// `choice`: which of a run's weights. `settings`: "encoder.num_heads=3"
 /// for files that do not carry their config (their sizes are read off the tensors). Error when the weights do
 /// not fit.
 Model load_model(const std::string& run_or_weights, const std::vector<std::string>& settings = {},
-                 bool best = false);
+                 train::WeightsChoice choice = {});
 
 /// Keys `eval.*` shared by the protocols.
 struct EvalConfig {
   int64_t batch_size = 64, workers = 2, seed = 0;
+  std::string weights = "model";                        ///< model | ema
   std::string pool = "default";                         ///< default | token | avg
   int64_t max_train = 0, max_test = 0;                  ///< at most so many records; 0: all
   std::vector<int64_t> k{10, 20, 100, 200};             ///< knn
   double temperature = 0.07;                            ///< knn
   int64_t epochs = 90;                                  ///< linear
   int64_t linear_batch_size = 1024;                     ///< linear
+  std::string optimizer = "lars";                       ///< linear: lars | sgd
   std::vector<double> base_lr{0.1, 0.3, 1, 3, 10, 30};  ///< linear: one probe for each rate, in one pass
   double warmup_epochs = 10;                            ///< linear
   double weight_decay = 0;                              ///< linear
@@ -103,10 +105,13 @@ struct Protocol {
 data::Loader make_loader(const Model& model, std::shared_ptr<data::Dataset> dataset,
                          const EvalConfig& config);
 
+/// The name of a protocol's results in a run: "knn", or "knn-ema" of the averaged weights.
+std::string result_name(const std::string& protocol, const EvalConfig& config);
+
 /// Opens data (empty: what the weights were trained on) and test (the set's own test split, or else a fifth
 /// held out by seed; Result.test says which), runs the protocol and, when the weights were given as a run's
-/// folder, writes RUN/evals/PROTOCOL.json. `settings`: keys `eval.*`, and those of load_model or of the
-/// network that the protocol trains, whose run is kept in `out` (RUN/evals/PROTOCOL by default). Error:
+/// folder, writes RUN/evals/NAME.json (result_name). `settings`: keys `eval.*`, and those of load_model or of
+/// the network that the protocol trains, whose run is kept in `out` (RUN/evals/NAME by default). Error:
 /// unknown protocol, data without labels, classes that differ between the two, a test set that is the data
 /// itself, several `processes` for a protocol that knows only one. Of several the first writes.
 Result evaluate(const std::string& protocol, const std::string& run_or_weights, const std::string& data_uri,

@@ -101,7 +101,8 @@ double measure(const Claim& claim, const Arm& arm, const ReproduceOptions& optio
   settings.insert(settings.end(), arm.eval_settings.begin(), arm.eval_settings.end());
   settings.push_back(str("eval.seed=", seed));
   if (Registry<Protocol>::instance().get(claim.protocol).trains) settings.push_back(str("train.seed=", seed));
-  const auto file = run / "evals" / (claim.protocol + ".json");
+  auto others = settings;
+  const auto file = run / "evals" / (result_name(claim.protocol, take_eval_config(others)) + ".json");
   Json result;
   if (io::fs::exists(file))
     result = Json::parse(io::read_file(file), nullptr, /*allow_exceptions=*/false);

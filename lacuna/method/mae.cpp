@@ -3,18 +3,9 @@
 #include <torch/torch.h>
 
 #include "lacuna/core/error.h"
-#include "lacuna/nn/init.h"
 #include "lacuna/target/patches.h"
 
 namespace lacuna {
-
-void MAEDecoderConfig::fields(Fields& f) {
-  f("embed_dim", embed_dim, "width of the decoder's tokens").range(1);
-  f("depth", depth, "number of decoder blocks").range(1);
-  f("num_heads", num_heads, "attention heads of a decoder block").range(1);
-  f("mlp_ratio", mlp_ratio, "hidden width of the MLP over embed_dim").range(0);
-  f("norm_eps", norm_eps, "epsilon of the decoder's layer norms").range(0);
-}
 
 void MAELossConfig::fields(Fields& f) {
   f("type", type, "distance between prediction and target").choices({"mse"});
@@ -31,39 +22,24 @@ void MAEConfig::fields(Fields& f) {
 void MAEConfig::resolve(const ConfigTable& table) {
   encoder.resolve(table, "encoder");
   mask::check_ratio(encoder.grid().area(), mask.ratio);
-  if (decoder.embed_dim % decoder.num_heads != 0)
-    fail(str("decoder.embed_dim ", decoder.embed_dim), str("not a multiple of num_heads ", decoder.num_heads),
-         "choose heads that divide the width");
-  if (decoder.embed_dim % 4 != 0)
-    fail(str("decoder.embed_dim ", decoder.embed_dim), "a 2-D sine-cosine table needs a multiple of 4",
-         str("use ", (decoder.embed_dim / 4 + 1) * 4));
+  nn::check_decoder(decoder);
   if (loss.norm_pix && encoder.patch_size.area() * encoder.in_chans < 2)
     fail("loss.norm_pix", "a patch of a single value has no deviation",
          "use larger patches or loss.norm_pix = false");
 }
 
 MAE::MAE(const MAEConfig& config, Draws& draws) : config_(config) {
-  const auto& [width, depth, heads, mlp_ratio, eps] = config.decoder;
-  const int64_t P = config.encoder.patch_size.area() * config.encoder.in_chans;
-  encoder_ = std::make_shared<nn::ViT>(config.encoder);
+  const auto& encoder = config.encoder;
+  encoder_ = std::make_shared<nn::ViT>(encoder);
+  decoder_input_ = std::make_shared<nn::DecoderInput>(encoder.embed_dim, config.decoder, encoder.grid(),
+                                                      encoder_->prefix_tokens());
+  decoder_ = std::make_shared<nn::DecoderStack>(config.decoder, encoder.patch_size.area() * encoder.in_chans);
   nn::adopt(*this, *encoder_);
-  decoder_embed_ =
-      register_module("decoder_embed", std::make_shared<nn::Linear>(config.encoder.embed_dim, width));
-  mask_token_ = register_parameter("mask_token", torch::zeros({1, 1, width}));
-  decoder_pos_embed_ = register_parameter(
-      "decoder_pos_embed", nn::sincos_2d(width, config.encoder.grid(), encoder_->prefix_tokens()), false);
-  const auto blocks = register_module("decoder_blocks", torch::nn::ModuleList());
-  for (int64_t i = 0; i < depth; ++i) {
-    const nn::BlockConfig block{width, heads, mlp_ratio, /*qkv_bias=*/true, eps};
-    decoder_blocks_.push_back(std::make_shared<nn::Block>(block, str("decoder_blocks.", i)));
-    blocks->push_back(decoder_blocks_.back());
-  }
-  decoder_norm_ = register_module("decoder_norm", std::make_shared<nn::LayerNorm>(width, eps));
-  decoder_pred_ = register_module("decoder_pred", std::make_shared<nn::Linear>(width, P));
+  nn::adopt(*this, *decoder_input_);
+  nn::adopt(*this, *decoder_);
   encoder_->initialize(draws);
-  nn::normal_(mask_token_, 0.02, draws, "mask_token");
-  for (const auto& child : named_children())
-    if (child.key().starts_with("decoder_")) nn::initialize_linears(*child.value(), draws, child.key());
+  decoder_input_->initialize(draws);
+  decoder_->initialize(draws);
 }
 
 Loss MAE::forward(const Batch& batch, Draws& draws) {
@@ -109,28 +85,19 @@ Tensor MAE::encode(const Tensor& image, const mask::Shuffle& shuffle, Draws* dra
       encoder_->run_blocks(encoder_->prepend_class(visible), is_training() ? draws : nullptr));
 }
 
-// Attention does not see order, so tokens stay in shuffled order: only the positions are gathered, and the
-// hidden patches are the last L-K tokens. [B, prefix+L, Dd].
+// The hidden patches are the last L-K tokens. [B, prefix+L, Dd].
 Tensor MAE::decode(const Tensor& latent, const mask::Shuffle& shuffle) const {
-  const int64_t B = latent.size(0), prefix = encoder_->prefix_tokens(), L = shuffle.order.size(1);
-  const auto visible = decoder_embed_->forward(latent);  // [B, prefix+K, Dd]
-  const auto hidden = mask_token_.to(visible.dtype()).expand({B, L - shuffle.kept_count, -1});
-  const auto position = torch::cat({decoder_pos_embed_.slice(1, 0, prefix).expand({B, -1, -1}),
-                                    nn::gather_tokens(decoder_pos_embed_.slice(1, prefix), shuffle.order)},
-                                   1);
-  auto tokens = torch::cat({visible, hidden}, 1) + position;
-  for (const auto& block : decoder_blocks_) tokens = block->forward(tokens, nullptr);
-  return tokens;
+  return decoder_->run_blocks(decoder_input_->forward(latent, shuffle.order));
 }
 
 Tensor MAE::predict_all(const Tensor& latent, const mask::Shuffle& shuffle) const {
   const auto patches = decode(latent, shuffle).slice(1, encoder_->prefix_tokens());
-  return nn::gather_tokens(decoder_pred_->forward(decoder_norm_->forward(patches)), shuffle.restore());
+  return nn::gather_tokens(decoder_->predict(patches), shuffle.restore());
 }
 
 Tensor MAE::predict_hidden(const Tensor& latent, const mask::Shuffle& shuffle) const {
   const auto patches = decode(latent, shuffle).slice(1, encoder_->prefix_tokens() + shuffle.kept_count);
-  return decoder_pred_->forward(decoder_norm_->forward(patches));
+  return decoder_->predict(patches);
 }
 
 Tensor MAE::target(const Tensor& image) const {

@@ -4,20 +4,13 @@
 
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "lacuna/mask/random.h"
 #include "lacuna/method/method.h"
+#include "lacuna/nn/decoder.h"
 #include "lacuna/nn/vit.h"
 
 namespace lacuna {
-
-/// Keys `decoder.*`.
-struct MAEDecoderConfig {
-  int64_t embed_dim = 512, depth = 8, num_heads = 16;
-  double mlp_ratio = 4.0, norm_eps = 1e-6;
-  void fields(Fields& f);
-};
 
 /// Keys `loss.*`.
 struct MAELossConfig {
@@ -29,7 +22,7 @@ struct MAELossConfig {
 /// Keys `encoder.*`, `decoder.*`, `mask.*`, `loss.*`.
 struct MAEConfig : MethodConfig {
   nn::ViTConfig encoder;
-  MAEDecoderConfig decoder;
+  nn::DecoderConfig decoder;
   mask::RandomConfig mask;
   MAELossConfig loss;
   void fields(Fields& f) override;
@@ -64,10 +57,8 @@ class MAE : public Method {
 
   MAEConfig config_;
   std::shared_ptr<nn::ViT> encoder_;
-  std::shared_ptr<nn::Linear> decoder_embed_, decoder_pred_;
-  std::vector<std::shared_ptr<nn::Block>> decoder_blocks_;
-  std::shared_ptr<nn::LayerNorm> decoder_norm_;
-  Tensor mask_token_, decoder_pos_embed_;
+  std::shared_ptr<nn::DecoderInput> decoder_input_;
+  std::shared_ptr<nn::DecoderStack> decoder_;
 };
 
 }  // namespace lacuna

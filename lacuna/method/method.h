@@ -13,6 +13,7 @@
 #include "lacuna/core/draws.h"
 #include "lacuna/core/registry.h"
 #include "lacuna/data/batch.h"
+#include "lacuna/nn/ema.h"
 
 namespace lacuna {
 
@@ -29,10 +30,11 @@ struct Loss {
   double weight = 0;
 };
 
-/// Where training stands, after the step just taken.
+/// Where training stands: `step` steps of `steps` are taken. The default is the end of a run, which is what
+/// a method sees outside of training.
 struct Progress {
-  int64_t step = 0, steps = 0;
-  double epoch = 0, epochs = 0;
+  int64_t step = 1, steps = 1;
+  double epoch = 1, epochs = 1;
 };
 
 /// What a method's preview shows; undefined tensors where a method has no such thing. The modality of the
@@ -50,6 +52,9 @@ struct Preview {
   Tensor frame_length;      ///< [B] int64: frames that are sound
   Tensor true_labels;       ///< [B, T] int64: what is to be predicted; -1 where that is not known
   Tensor predicted_labels;  ///< [B, T] int64
+  Tensor heat;              ///< [B, h, w] a number for each patch, drawn as colours over the picture
+  std::string heat_title;   ///< what it means; lower-case letters, digits, hyphens and spaces
+  std::string hidden_note;  ///< how `hidden` was chosen; the same characters
 };
 
 /// Which features are read out of an encoder.
@@ -76,7 +81,13 @@ class Method : public torch::nn::Module {
  public:
   /// The training loss of one batch; everything random comes from `draws`.
   virtual Loss forward(const Batch& batch, Draws& draws) = 0;
-  /// Teachers, queues and curricula move here, once for each optimiser step.
+  /// What only training needs and may be missing (the file of a teacher) is opened here, before the run's
+  /// folder is made.
+  virtual void prepare_training() {}
+  /// What depends on where training stands (curricula) is set here, before the step is taken. A function of
+  /// `progress` alone, so that a resumed run goes on alike.
+  virtual void before_step(const Progress& /*progress*/) {}
+  /// Teachers and queues move here, once for each optimiser step that was applied.
   virtual void after_step(const Progress& /*progress*/) {}
   /// [B, D] float32, of the whole picture: never masked, no randomness, no gradient.
   virtual Tensor features(const Batch& batch, const FeatureOptions& options) = 0;
@@ -99,7 +110,11 @@ class Method : public torch::nn::Module {
                                               const Json& /*source*/) const {
     return weights;
   }
-  /// Parameters and buffers as a checkpoint holds them, by official name. Shares memory with the module.
+  /// The method's teacher, when it is a moving average of the method's own weights and named like them: a
+  /// module registered as "ema". Checkpoints keep it in a file of its own. Null: there is none.
+  virtual nn::Ema* ema() { return nullptr; }
+  /// Parameters and buffers as a checkpoint holds them, by official name, without those of "ema". Shares
+  /// memory with the module.
   std::map<std::string, Tensor> weights() const;
 };
 
@@ -147,10 +162,8 @@ struct MethodInfo {
   bool unused_parameters = false;
 };
 
-/// Copies tensors by name into a module. Strict: any missing, unexpected or misshapen name is an Error with
-/// counts, the first names with both shapes and the likely fix. With `partial`, returns what was not loaded
-/// instead.
-std::vector<std::string> load_weights(Method& method, const std::map<std::string, Tensor>& weights,
+/// nn::load_weights into a method (but for its "ema").
+std::vector<std::string> load_weights(Method& method, const nn::NamedTensors& weights,
                                       const std::string& origin, bool partial = false);
 
 }  // namespace lacuna

@@ -5,6 +5,8 @@
 #include <cmath>
 
 #include "lacuna/core/error.h"
+#include "lacuna/nn/activation_checkpoint.h"
+#include "lacuna/nn/attention.h"
 #include "lacuna/nn/init.h"
 #include "lacuna/nn/relative_position.h"
 #include "lacuna/nn/vit.h"
@@ -38,18 +40,13 @@ class BeitAttention : public torch::nn::Module {
   }
 
   Tensor forward(const Tensor& x, Tensor bias) const {
-    const int64_t B = x.size(0), N = x.size(1), D = x.size(2), d = D / num_heads_;
     Tensor qkv_bias;
     if (q_bias_.defined()) qkv_bias = torch::cat({q_bias_, torch::zeros_like(q_bias_), v_bias_});
-    const auto qkv =
-        at::linear(x, qkv_->weight, qkv_bias).view({B, N, 3, num_heads_, d}).permute({2, 0, 3, 1, 4});
     if (table_.defined()) {
       const auto own = relative_position_bias(table_, index_);
       bias = bias.defined() ? bias + own : own;
     }
-    auto logits = at::matmul(qkv[0] * (1 / std::sqrt(static_cast<double>(d))), qkv[1].transpose(-2, -1));
-    if (bias.defined()) logits = logits + bias;
-    return proj_->forward(at::matmul(logits.softmax(-1), qkv[2]).transpose(1, 2).reshape({B, N, D}));
+    return proj_->forward(self_attention(at::linear(x, qkv_->weight, qkv_bias), num_heads_, bias));
   }
 
   const std::shared_ptr<Linear>& proj() const { return proj_; }
@@ -161,7 +158,9 @@ torch::Tensor Beit::tokens(const torch::Tensor& image, const torch::Tensor& hidd
   if (pos_embed_.defined()) x = x + pos_embed_;
   Tensor bias;
   if (shared_table_.defined()) bias = relative_position_bias(shared_table_, shared_index_);
-  for (const auto& block : blocks_) x = block->forward(x, bias, draws);
+  for (const auto& block : blocks_)
+    x = run_block([&block = *block, draws](const auto& in) { return block.forward(in[0], in[1], draws); },
+                  {x, bias});
   return norm_ ? norm_->forward(x) : x;
 }
 

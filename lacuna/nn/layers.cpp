@@ -3,6 +3,8 @@
 #include <torch/torch.h>
 
 #include "lacuna/core/error.h"
+#include "lacuna/nn/activation_checkpoint.h"
+#include "lacuna/nn/attention.h"
 
 namespace lacuna::nn {
 
@@ -37,11 +39,7 @@ Attention::Attention(int64_t dim, int64_t num_heads, bool qkv_bias) : num_heads_
 }
 
 Tensor Attention::forward(const Tensor& x) const {
-  const int64_t B = x.size(0), N = x.size(1), D = x.size(2);
-  const auto qkv =
-      qkv_->forward(x).view({B, N, 3, num_heads_, D / num_heads_}).permute({2, 0, 3, 1, 4}).unbind(0);
-  const auto mixed = at::scaled_dot_product_attention(qkv[0], qkv[1], qkv[2]);  // [B, heads, N, D / heads]
-  return proj_->forward(mixed.transpose(1, 2).reshape({B, N, D}));
+  return proj_->forward(self_attention(qkv_->forward(x), num_heads_));
 }
 
 Mlp::Mlp(int64_t dim, int64_t hidden_dim) {
@@ -95,6 +93,12 @@ Tensor PatchEmbed::forward(const Tensor& image) const {
 Tensor PatchEmbed::forward(const Tensor& image, const Tensor& ids) const {
   const auto patches = gather_patches(patch_view(image, patch_), ids).flatten(2);  // [B, K, C*ph*pw]
   return at::linear(patches, proj_->weight.flatten(1), proj_->bias);
+}
+
+Tensor run_blocks(const std::vector<std::shared_ptr<Block>>& blocks, Tensor x, Draws* draws) {
+  for (const auto& block : blocks)
+    x = run_block([&block = *block, draws](const auto& in) { return block.forward(in[0], draws); }, {x});
+  return x;
 }
 
 Tensor patch_view(const Tensor& image, Size2 patch) {

@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "lacuna/core/config.h"
 #include "lacuna/core/draws.h"
@@ -97,6 +98,9 @@ class Block : public torch::nn::Module {
   std::shared_ptr<Mlp> mlp_;
   std::shared_ptr<LayerScale> ls1_, ls2_;
 };
+
+/// One block after the other; checkpointed where ActivationCheckpointing is active.
+Tensor run_blocks(const std::vector<std::shared_ptr<Block>>& blocks, Tensor x, Draws* draws);
 
 /// The kernel of a patch convolution. weight [D, C, ph, pw], bias [D].
 class PatchKernel : public torch::nn::Module {

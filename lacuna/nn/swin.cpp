@@ -8,6 +8,8 @@
 #include <numeric>
 
 #include "lacuna/core/error.h"
+#include "lacuna/nn/activation_checkpoint.h"
+#include "lacuna/nn/attention.h"
 #include "lacuna/nn/init.h"
 #include "lacuna/nn/relative_position.h"
 
@@ -39,8 +41,7 @@ Tensor from_windows(const Tensor& windows, int64_t window, Size2 grid) {
 /// Attention inside windows with relative position bias. x [B, nW, N, C] -> the same.
 class WindowAttention : public torch::nn::Module {
  public:
-  WindowAttention(int64_t dim, int64_t window, int64_t num_heads, bool qkv_bias)
-      : num_heads_(num_heads), scale_(1 / std::sqrt(static_cast<double>(dim / num_heads))) {
+  WindowAttention(int64_t dim, int64_t window, int64_t num_heads, bool qkv_bias) : num_heads_(num_heads) {
     const Size2 side{window, window};
     table_ = register_parameter("relative_position_bias_table",
                                 torch::zeros({relative_table_rows(side, false), num_heads}));
@@ -52,20 +53,16 @@ class WindowAttention : public torch::nn::Module {
   /// `mask` [nW, N, N], or undefined.
   Tensor forward(const Tensor& x, const Tensor& mask) const {
     const int64_t B = x.size(0), nW = x.size(1), N = x.size(2), C = x.size(3);
-    const auto qkv =
-        qkv_->forward(x).view({B, nW, N, 3, num_heads_, C / num_heads_}).permute({3, 0, 1, 4, 2, 5});
-    auto bias = relative_position_bias(table_, index_);                                // [heads, N, N]
-    if (mask.defined()) bias = bias + mask.unsqueeze(1);                               // [nW, heads, N, N]
-    const auto logits = at::matmul(qkv[0] * scale_, qkv[1].transpose(-2, -1)) + bias;  // [B, nW, heads, N, N]
-    const auto mixed = at::matmul(logits.softmax(-1), qkv[2]);                         // [B, nW, heads, N, d]
-    return proj_->forward(mixed.transpose(2, 3).reshape({B, nW, N, C}));
+    auto bias = relative_position_bias(table_, index_);   // [heads, N, N]
+    if (mask.defined()) bias = bias + mask.unsqueeze(1);  // [nW, heads, N, N]
+    const auto mixed = self_attention(qkv_->forward(x).view({B * nW, N, 3 * C}), num_heads_, bias);
+    return proj_->forward(mixed.view({B, nW, N, C}));
   }
 
   const Tensor& table() const { return table_; }
 
  private:
   int64_t num_heads_;
-  double scale_;
   std::shared_ptr<Linear> qkv_, proj_;
   Tensor table_, index_;
 };
@@ -281,7 +278,8 @@ torch::Tensor Swin::embed(const torch::Tensor& image, const torch::Tensor& hidde
 torch::Tensor Swin::forward(const torch::Tensor& image, const torch::Tensor& hidden, Draws* draws) const {
   auto x = embed(image, hidden);
   for (const auto& stage : stages_) {
-    for (const auto& block : stage.blocks) x = block->forward(x, draws);
+    for (const auto& block : stage.blocks)
+      x = run_block([&block = *block, draws](const auto& in) { return block.forward(in[0], draws); }, {x});
     if (stage.downsample) x = stage.downsample->forward(x);
   }
   return norm_->forward(x);

@@ -156,6 +156,12 @@ torch::Tensor ViT::embed_patches(const torch::Tensor& image, const torch::Tensor
   return pos_embed_.defined() ? tokens + gather_tokens(pos_embed_.slice(1, prefix_tokens()), ids) : tokens;
 }
 
+torch::Tensor ViT::positions(const torch::Tensor& ids) const {
+  if (!pos_embed_.defined())
+    return torch::zeros({1, 1, config_.embed_dim}, patch_embed_->proj()->weight.options());
+  return gather_tokens(pos_embed_.slice(1, prefix_tokens()), ids);
+}
+
 torch::Tensor ViT::prepend_class(const torch::Tensor& tokens) const {
   if (!config_.class_token) return tokens;
   const auto token = pos_embed_.defined() ? cls_token_ + pos_embed_.slice(1, 0, 1) : cls_token_;
@@ -163,8 +169,7 @@ torch::Tensor ViT::prepend_class(const torch::Tensor& tokens) const {
 }
 
 torch::Tensor ViT::run_blocks(torch::Tensor tokens, Draws* draws) const {
-  for (const auto& block : blocks_) tokens = block->forward(tokens, draws);
-  return tokens;
+  return nn::run_blocks(blocks_, std::move(tokens), draws);
 }
 
 torch::Tensor ViT::norm(const torch::Tensor& tokens) const { return norm_ ? norm_->forward(tokens) : tokens; }

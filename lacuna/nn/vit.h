@@ -65,6 +65,8 @@ class ViT : public torch::nn::Module {
   torch::Tensor embed(const torch::Tensor& image) const;
   /// [B, K, D]: only the patches `ids` [B, K] (int64, raster numbers) are cut out and embedded.
   torch::Tensor embed_patches(const torch::Tensor& image, const torch::Tensor& ids) const;
+  /// [B, K, D] (or [1, K, D]): the positions of the patches `ids`; zeros where the encoder has none.
+  torch::Tensor positions(const torch::Tensor& ids) const;
   /// [B, 1+N, D]: class token (with its position) in front; unchanged without a class token.
   torch::Tensor prepend_class(const torch::Tensor& tokens) const;
   /// All blocks, no final norm. `draws` null: no drop path.

@@ -38,7 +38,10 @@ torch::Tensor patch_mask_to_pixels(const torch::Tensor& hidden, Size2 patch, Siz
 }
 
 PatchStatistics patch_statistics(const torch::Tensor& patches) {
-  const auto [variance, mean] = torch::var_mean(patches, /*dim=*/{-1}, /*unbiased=*/true, /*keepdim=*/true);
+  // In two passes: LibTorch's var_mean runs value by value.
+  const auto mean = patches.mean(-1, /*keepdim=*/true);
+  const auto spread = at::linalg_vector_norm(patches - mean, 2, {-1}, /*keepdim=*/true);
+  const auto variance = spread.square() / static_cast<double>(patches.size(-1) - 1);  // unbiased
   return {mean, (variance + kVarianceEps).sqrt()};
 }
 

@@ -105,12 +105,13 @@ Json bench_step(RunConfig& config, const BenchOptions& options) {
   method->to(device);
   method->train();
   const auto optimizer = make_optimizer(*method, config.train);
-  SpikeDetector spikes(0);
+  StepState state(config.train);
   const std::vector<Batch> batches(static_cast<size_t>(config.train.accum),
                                    random_batch(config, *method, device));
   const auto timing = repeat(options, [&] {
-    const auto result = take_step(*method, *optimizer, batches, scaled_rate(1e-5), config.train, spikes);
+    const auto result = take_step(*method, *optimizer, batches, scaled_rate(1e-5), config.train, state);
     if (!result.problem.empty()) fail("bench step", result.problem, "lower train.lr or use fp32");
+    method->after_step({});
   });
   Json out = settings_of(config);
   const auto items = static_cast<double>(config.train.batch_size * config.train.accum);

@@ -16,6 +16,7 @@ namespace fs = io::fs;
 
 constexpr int kFormat = 1;
 constexpr const char* kModel = "model.safetensors";
+constexpr const char* kEma = "ema.safetensors";
 constexpr const char* kTrainer = "trainer.safetensors";
 constexpr const char* kState = "state.json";
 constexpr const char* kPrefix = "step-";
@@ -64,6 +65,7 @@ Json read_state(const fs::path& folder) {
 void check_checkpoint(const fs::path& folder) {
   read_state(folder);
   const io::SafetensorsFile model(folder / kModel), trainer(folder / kTrainer);
+  if (fs::exists(folder / kEma)) const io::SafetensorsFile ema(folder / kEma);
 }
 
 /// Why a checkpoint can't be used; nullopt when it is whole.
@@ -106,6 +108,13 @@ Weights read_weights(const fs::path& path) {
   return {file.tensors(), file.metadata(), path.string()};
 }
 
+Weights read_chosen(const fs::path& checkpoint, bool ema) {
+  if (ema && !fs::exists(checkpoint / kEma))
+    fail(checkpoint.string(), "keeps no moving average of its weights",
+         "use eval.weights=model, or train with train.ema_decay=0.9999");
+  return read_weights(checkpoint / (ema ? kEma : kModel));
+}
+
 /// PyTorch's own files are pickles: reading one runs whatever code it holds.
 bool is_pickle(const fs::path& path) {
   constexpr std::array kEndings{".pth", ".pt", ".bin", ".ckpt", ".pkl", ".tar"};
@@ -123,6 +132,8 @@ void save_checkpoint(const fs::path& run, const Checkpoint& checkpoint) {
   io::write_folder_atomically(folder_of_checkpoints(run) / folder_name(checkpoint.step),
                               [&](const fs::path& folder) {
                                 io::save_safetensors(folder / kModel, checkpoint.model, checkpoint.metadata);
+                                if (!checkpoint.ema.empty())
+                                  io::save_safetensors(folder / kEma, checkpoint.ema, checkpoint.metadata);
                                 io::save_safetensors(folder / kTrainer, checkpoint.trainer);
                                 io::write_atomically(folder / kState, state.dump(1) + "\n");
                               });
@@ -137,6 +148,7 @@ Checkpoint load_checkpoint(const fs::path& folder) {
   const io::SafetensorsFile model(folder / kModel);
   checkpoint.model = model.tensors();
   checkpoint.metadata = model.metadata();
+  if (fs::exists(folder / kEma)) checkpoint.ema = io::load_safetensors(folder / kEma);
   checkpoint.trainer = io::load_safetensors(folder / kTrainer);
   return checkpoint;
 }
@@ -198,27 +210,36 @@ std::optional<fs::path> best_checkpoint(const fs::path& run) {
   return folder;
 }
 
-Weights find_weights(const fs::path& run_or_file, bool prefer_best) {
+Weights find_weights(const fs::path& run_or_file, WeightsChoice choice) {
   const std::string name = run_or_file.string();
   std::error_code error;
   if (!fs::exists(run_or_file, error))
     fail(name, "nothing there", "give a run's folder, one of its checkpoints or a .safetensors file");
   if (!fs::is_directory(run_or_file)) {
+    if (choice.ema)
+      fail(name, "a moving average is chosen in a run or a checkpoint, not in a file",
+           "give the run, or its checkpoint's ema.safetensors itself");
     if (is_pickle(run_or_file))
       fail(name, "a pickle, which may run any code when it is read",
            "convert it once: python tools/pth_to_safetensors.py FILE FILE.safetensors");
     return read_weights(run_or_file);
   }
-  if (fs::exists(run_or_file / kModel)) return read_weights(run_or_file / kModel);
-  if (prefer_best)
-    if (const auto best = best_checkpoint(run_or_file)) return read_weights(*best / kModel);
-  if (const auto newest = newest_whole(run_or_file)) return read_weights(*newest / kModel);
+  if (fs::exists(run_or_file / kModel)) return read_chosen(run_or_file, choice.ema);
+  if (choice.best)
+    if (const auto best = best_checkpoint(run_or_file)) return read_chosen(*best, choice.ema);
+  if (const auto newest = newest_whole(run_or_file)) return read_chosen(*newest, choice.ema);
   if (!list_checkpoints(run_or_file).empty())
     fail(name, "every checkpoint of this run is broken", "train it again, or give weights from elsewhere");
   if (fs::exists(run_or_file / "config.toml"))
     fail(name, "this run has no checkpoint yet", "wait for its first one, or continue it with --resume");
   fail(name, "neither a run nor a checkpoint",
        "give a run's folder, one of its checkpoints or a .safetensors file");
+}
+
+std::optional<Weights> average_beside(const Weights& model) {
+  const auto path = fs::path(model.origin).parent_path() / kEma;
+  if (!fs::exists(path)) return std::nullopt;
+  return read_weights(path);
 }
 
 }  // namespace lacuna::train

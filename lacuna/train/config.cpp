@@ -48,7 +48,7 @@ void TrainConfig::fields(Fields& f) {
   f("steps", steps, "optimiser steps; overrides epochs unless -1; 0 writes the untrained network").range(-1);
   f("batch_size", batch_size, "records in a batch of one process").range(1);
   f("accum", accum, "batches whose gradients are averaged before a step").range(1);
-  f("optimizer", optimizer, "update rule").choices({"adamw", "lars"});
+  f("optimizer", optimizer, "update rule").choices({"adamw", "lars", "sgd"});
   f("lr", lr, "peak learning rate; 0: base_lr * effective batch / lr_batch").range(0);
   f("base_lr", base_lr, "learning rate for an effective batch of lr_batch").range(0);
   f("lr_batch", lr_batch, "effective batch that base_lr, base_min_lr and base_warmup_lr are given for")
@@ -70,13 +70,21 @@ void TrainConfig::fields(Fields& f) {
   f("layer_decay", layer_decay,
     "learning rate of a layer over that of the next one (fine-tuning); 1: all the same")
       .range(0, 1);
-  f("weight_decay", weight_decay, "decoupled weight decay (LARS: added to the gradient)").range(0);
+  f("weight_decay", weight_decay, "decoupled weight decay (LARS, SGD: added to the gradient)").range(0);
   f("betas", betas, "AdamW's averaging of gradient and square").range(0, 1);
   f("eps", eps, "AdamW's epsilon").range(0);
-  f("momentum", momentum, "LARS' momentum").range(0, 1);
+  f("momentum", momentum, "momentum of LARS and SGD").range(0, 1);
   f("clip_grad", clip_grad, "largest global gradient norm; 0: off").range(0);
   f("precision", precision, "arithmetic of forward and backward; weights stay fp32")
-      .choices({"fp32", "bf16"});
+      .choices({"fp32", "bf16", "fp16"});
+  f("loss_scale", loss_scale, "fp16: factor on the loss at the start; it adapts as torch.amp.GradScaler's")
+      .range(1);
+  f("grad_checkpointing", grad_checkpointing,
+    "keep only the inputs of blocks and compute the rest again: less memory, a third more arithmetic");
+  f("ema_decay", ema_decay,
+    "decay of a moving average of weights and buffers, kept as ema.safetensors (timm's ModelEma); 0: none")
+      .range(0, 1);
+  f("ema_warmup", ema_warmup, "the average follows closely at first: 1 - step^-2/3 until ema_decay (timm)");
   f("seed", seed, "of weights, order, augmentation and masks").range(0);
   f("workers", workers, "threads that read and decode").range(0, 1024);
   f("prefetch", prefetch, "finished batches held ready").range(1, 1024);

@@ -62,10 +62,14 @@ struct TrainConfig {
   double layer_decay = 1;          ///< each layer's rate over that of the next one
   double weight_decay = 0.05;
   std::vector<double> betas{0.9, 0.999};
-  double eps = 1e-8;               ///< of AdamW
-  double momentum = 0.9;           ///< of LARS
-  double clip_grad = 0;            ///< global norm; 0: off
-  std::string precision = "fp32";  ///< fp32 | bf16 (autocast; weights and optimiser stay fp32)
+  double eps = 1e-8;                ///< of AdamW
+  double momentum = 0.9;            ///< of LARS and SGD
+  double clip_grad = 0;             ///< global norm; 0: off
+  std::string precision = "fp32";   ///< fp32 | bf16 | fp16 (autocast; weights and optimiser stay fp32)
+  double loss_scale = 65536;        ///< of fp16, at the start
+  bool grad_checkpointing = false;  ///< nn::ActivationCheckpointing
+  double ema_decay = 0;             ///< of the weights' moving average (nn::Ema); 0: none is kept
+  bool ema_warmup = false;          ///< nn::ema_warmup
   int64_t seed = 0;
   int64_t workers = 2;
   int64_t prefetch = 4;

@@ -12,6 +12,7 @@
 
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
+#include "lacuna/train/names.h"
 #include "lacuna/train/trainer.h"
 
 namespace lacuna::train {
@@ -46,7 +47,7 @@ double pass_bytes(Method& method, const Batch& batch, const TrainConfig& config)
   SeededDraws draws(static_cast<uint64_t>(config.seed), 0, batch.sample);
   Loss loss;
   {
-    const Autocast autocast(config.precision == "bf16", batch.device().type());
+    const ForwardMode mode(config, batch.device().type());
     loss = method.forward(batch, draws);
   }
   loss.total.backward();
@@ -108,7 +109,7 @@ MeasuredStep measure_steps(Method& method, const std::shared_ptr<data::Dataset>&
   data::Loader loader(dataset, make_transform(config, method),
                       loader_config(config, config.train.batch_size, config.train.workers));
   const auto optimizer = make_optimizer(method, config.train);
-  SpikeDetector spikes(config.health.spike);
+  StepState state(config.train, config.health.spike);
   std::vector<double> seconds;
   double waited = 0;
   const double start = log::monotonic_seconds();
@@ -119,7 +120,8 @@ MeasuredStep measure_steps(Method& method, const std::shared_ptr<data::Dataset>&
       batches.push_back(loader.next().to(device));
     }
     take_step(
-        method, *optimizer, batches, [](double) { return 0.0; }, config.train, spikes);
+        method, *optimizer, batches, [](double) { return 0.0; }, config.train, state);
+    method.after_step({});
     const double now = log::monotonic_seconds();
     if (step == 0) continue;
     seconds.push_back(now - begun);
@@ -153,7 +155,8 @@ ParameterCounts count_parameters(const Method& method) {
     const std::string part = name.substr(0, name.find('.'));
     out.total += count;
     if (item.value().requires_grad()) out.trainable += count;
-    if (!part.starts_with("decoder") && name.find("mask_token") == std::string::npos) out.encoder += count;
+    const bool encoder = !is_pretraining_only(name) && part != "ema";
+    if (encoder) out.encoder += count;
     out.parts[part] += count;
   }
   return out;

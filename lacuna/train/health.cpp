@@ -211,7 +211,7 @@ Spread feature_spread(const Tensor& features) {
   return spread;
 }
 
-Tensor knn_predict(const Tensor& bank, const Tensor& bank_label, const Tensor& query, int64_t k,
+KnnVotes knn_votes(const Tensor& bank, const Tensor& bank_label, const Tensor& query, int64_t k,
                    double temperature, int64_t classes) {
   const torch::NoGradGuard no_grad;
   const Tensor labelled = (bank_label >= 0).nonzero().squeeze(1);
@@ -224,24 +224,33 @@ Tensor knn_predict(const Tensor& bank, const Tensor& bank_label, const Tensor& q
   const Tensor keys = unit(bank.index_select(0, labelled).to(at::kFloat)).t();
   const Tensor queries = unit(query.to(at::kFloat));
   const int64_t chunk = std::max<int64_t>(kSimilarities / labelled.numel(), 1);
-  std::vector<Tensor> predicted;
+  std::vector<Tensor> votes{at::zeros({0, classes})}, nearest{at::zeros({0})};
   for (const Tensor& part : queries.split(chunk)) {
     const auto [similarity, index] = at::mm(part, keys).topk(std::min(k, labelled.numel()), 1);
-    // Relative to the nearest neighbour: the same votes but for a factor, and exp never overflows.
-    const Tensor weight = (similarity - similarity.select(1, 0).unsqueeze(1)).div(temperature).exp();
-    const Tensor votes = at::zeros({part.size(0), classes}, weight.options());
-    predicted.push_back(votes.scatter_add(1, label.index({index}), weight).argmax(1));
+    nearest.push_back(similarity.select(1, 0));
+    const Tensor weight = (similarity - nearest.back().unsqueeze(1)).div(temperature).exp();
+    const Tensor none = at::zeros({part.size(0), classes}, weight.options());
+    votes.push_back(none.scatter_add(1, label.index({index}), weight));
   }
-  return predicted.empty() ? at::empty({0}, label.options()) : at::cat(predicted);
+  return {at::cat(votes), at::cat(nearest)};
+}
+
+Tensor knn_predict(const Tensor& bank, const Tensor& bank_label, const Tensor& query, int64_t k,
+                   double temperature, int64_t classes) {
+  return knn_votes(bank, bank_label, query, k, temperature, classes).votes.argmax(1);
+}
+
+double top_k_accuracy(const Tensor& scores, const Tensor& label, int64_t k) {
+  const Tensor labelled = (label >= 0).nonzero().squeeze(1);
+  LACUNA_ASSERT(labelled.numel() > 0);
+  const Tensor order = scores.index_select(0, labelled).argsort(/*stable=*/true, 1, /*descending=*/true);
+  const Tensor right = order.slice(1, 0, k) == label.index_select(0, labelled).unsqueeze(1);
+  return right.any(1).to(at::kDouble).mean().item<double>();
 }
 
 double knn_top1(const Tensor& bank, const Tensor& bank_label, const Tensor& query, const Tensor& query_label,
                 int64_t k, double temperature, int64_t classes) {
-  const Tensor labelled = (query_label >= 0).nonzero().squeeze(1);
-  LACUNA_ASSERT(labelled.numel() > 0);
-  const Tensor predicted =
-      knn_predict(bank, bank_label, query.index_select(0, labelled), k, temperature, classes);
-  return (predicted == query_label.index_select(0, labelled)).to(at::kDouble).mean().item<double>();
+  return top_k_accuracy(knn_votes(bank, bank_label, query, k, temperature, classes).votes, query_label, 1);
 }
 
 Verdict judge(const std::vector<Health>& history) {

@@ -35,15 +35,25 @@ struct Spread {
 };
 Spread feature_spread(const Tensor& features);
 
-/// Top-1 of weighted k-NN as in DINO (Caron et al., 2021): cosine similarity, weights exp(s / temperature).
-/// bank [N, D], bank_label [N], query [M, D], query_label [M]; k is reduced to N when larger. classes 0: the
-/// largest label of the bank + 1. Rows labelled -1 neither vote nor count. Of equal votes the smallest label
-/// wins.
-double knn_top1(const Tensor& bank, const Tensor& bank_label, const Tensor& query, const Tensor& query_label,
-                int64_t k = 20, double temperature = 0.07, int64_t classes = 0);
-/// The predicted label of each query, [M].
+/// Weighted k-NN as in DINO (Caron et al., 2021): neighbours by cosine similarity s vote for their class with
+/// exp(s / temperature).
+struct KnnVotes {
+  Tensor votes;    ///< [M, classes], divided by the nearest neighbour's vote, which may overflow
+  Tensor nearest;  ///< [M] similarity of the nearest neighbour
+};
+/// bank [N, D], bank_label [N], query [M, D]; k is reduced to N when
+/// larger. classes 0: the largest label of the bank + 1. Rows labelled -1 do not vote.
+KnnVotes knn_votes(const Tensor& bank, const Tensor& bank_label, const Tensor& query, int64_t k,
+                   double temperature, int64_t classes);
+/// The label with most votes for each query, [M].
 Tensor knn_predict(const Tensor& bank, const Tensor& bank_label, const Tensor& query, int64_t k,
                    double temperature, int64_t classes);
+/// Share of the rows of `scores` [M, C] (votes, logits) whose label is among their `k` highest; of equal
+/// scores the smallest label comes first. Rows labelled -1 do not count.
+double top_k_accuracy(const Tensor& scores, const Tensor& label, int64_t k);
+/// Top-1 of knn_votes.
+double knn_top1(const Tensor& bank, const Tensor& bank_label, const Tensor& query, const Tensor& query_label,
+                int64_t k = 20, double temperature = 0.07, int64_t classes = 0);
 
 /// One health check.
 struct Health {

@@ -102,6 +102,14 @@ void infer_decoder(const Sizes& sizes, ConfigTable& table) {
   table.set("decoder.num_heads", std::max<int64_t>(1, width / kDecoderHeadWidth), sizes.origin);
 }
 
+/// Of HPM: pixels or features (of no known network: a file does not say whose), and whether there is a
+/// secondary mask (of no known share).
+void infer_hpm(const Sizes& sizes, ConfigTable& table) {
+  const int64_t pixels = sizes.of("decoder_pred_losspred.weight", 2)[0];
+  if (sizes.of("decoder_pred.weight", 2)[0] != pixels) table.set("loss.target", "clip", sizes.origin);
+  if (sizes.has("vis_mask_token")) table.set("mask.vis_mask_ratio", 0.01, sizes.origin);
+}
+
 void infer_normalization(const ConfigTable& given, RunConfig& config) {
   if (given.is_set("data.mean") && given.is_set("data.std")) return;
   const auto channels = config.table.get("encoder.in_chans").get<int64_t>();
@@ -239,7 +247,10 @@ std::unique_ptr<RunConfig> inferred(const Weights& weights, const std::vector<st
   const Sizes sizes{prefixed, weights.origin}, plain{weights.tensors, weights.origin};
   const auto kind = kind_of(sizes);
   const bool head = plain.has("head.weight");
-  const std::string method = head ? "supervised" : kind == Found::kViT ? "mae" : "simmim";
+  const std::string method = head                                        ? "supervised"
+                             : plain.has("decoder_norm_losspred.weight") ? "hpm"
+                             : kind == Found::kViT                       ? "mae"
+                                                                         : "simmim";
   RunConfig given(method);
   for (const auto& setting : settings) given.table.set_assignment(setting, "--set");
   auto config = std::make_unique<RunConfig>(method);
@@ -248,7 +259,8 @@ std::unique_ptr<RunConfig> inferred(const Weights& weights, const std::vector<st
   if (kind == Found::kBeit) infer_beit(sizes, given.table, table);
   if (kind == Found::kSwin) infer_swin(sizes, given.table, table);
   if (head) infer_head(plain, kind, table);
-  if (method == "mae") infer_decoder(plain, table);
+  if (method == "mae" || method == "hpm") infer_decoder(plain, table);
+  if (method == "hpm") infer_hpm(plain, table);
   if (method == "simmim") infer_cells(table, weights.origin);
   infer_normalization(given.table, *config);
   for (const auto& setting : settings) table.set_assignment(setting, "--set");
@@ -272,8 +284,8 @@ Json encoder_keys(const RunConfig& config) {
 
 }  // namespace
 
-Weights open_weights(const io::fs::path& run_or_file, bool prefer_best) {
-  auto weights = find_weights(run_or_file, prefer_best);
+Weights open_weights(const io::fs::path& run_or_file, WeightsChoice choice) {
+  auto weights = find_weights(run_or_file, choice);
   weights.tensors = to_official(std::move(weights.tensors));
   return weights;
 }

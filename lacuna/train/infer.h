@@ -11,12 +11,12 @@
 namespace lacuna::train {
 
 /// find_weights, under official names.
-Weights open_weights(const io::fs::path& run_or_file, bool prefer_best = false);
+Weights open_weights(const io::fs::path& run_or_file, WeightsChoice choice = {});
 
 /// The config that weights carry, or, where they carry none, one read off their tensors (official names): a
-/// plain ViT (method mae), a Swin or a BEiT-style ViT (method simmim), any of them with a head (method
-/// supervised). `settings` ("encoder.num_heads=3") win over both. Error naming the key to give when something
-/// can't be told.
+/// plain ViT (method mae, or hpm with its loss predictor), a Swin or a BEiT-style ViT (method simmim), any of
+/// them with a head (method supervised). `settings` ("encoder.num_heads=3") win over both. Error naming the
+/// key to give when something can't be told.
 std::unique_ptr<RunConfig> config_of(const Weights& weights, const std::vector<std::string>& settings = {});
 
 /// Copies weights that came with `source` into a method, which may adapt them (Method::adapt). Strict, but

@@ -101,10 +101,11 @@ class AdamW final : public Optimizer {
   Slots exp_avg_, exp_avg_sq_, step_;
 };
 
-class LARS final : public Optimizer {
+/// mu = momentum * mu + g'; p -= rate * mu, with g' as the rule makes it of the gradient.
+class Momentum : public Optimizer {
  public:
-  LARS(std::vector<ParamGroup> groups, double momentum, double trust)
-      : Optimizer(std::move(groups)), momentum_(momentum), trust_(trust) {
+  Momentum(std::vector<ParamGroup> groups, double momentum)
+      : Optimizer(std::move(groups)), momentum_(momentum) {
     mu_ = make_slots(groups_, [](const Tensor& param) { return at::zeros_like(param); });
   }
 
@@ -129,7 +130,29 @@ class LARS final : public Optimizer {
   }
 
  private:
-  Tensor scaled_gradient(const Tensor& param, double weight_decay) const {
+  virtual Tensor scaled_gradient(const Tensor& param, double weight_decay) const = 0;
+
+  double momentum_;
+  Slots mu_;
+};
+
+class SGD final : public Momentum {
+ public:
+  using Momentum::Momentum;
+
+ private:
+  Tensor scaled_gradient(const Tensor& param, double weight_decay) const override {
+    return weight_decay == 0 ? param.grad() : param.grad().add(param, weight_decay);
+  }
+};
+
+class LARS final : public Momentum {
+ public:
+  LARS(std::vector<ParamGroup> groups, double momentum, double trust)
+      : Momentum(std::move(groups), momentum), trust_(trust) {}
+
+ private:
+  Tensor scaled_gradient(const Tensor& param, double weight_decay) const override {
     if (param.dim() <= 1) return param.grad();
     const Tensor update = param.grad().add(param, weight_decay);
     const Tensor param_norm = param.norm(), update_norm = update.norm();
@@ -139,8 +162,7 @@ class LARS final : public Optimizer {
     return update * scale;
   }
 
-  double momentum_, trust_;
-  Slots mu_;
+  double trust_;
 };
 
 }  // namespace
@@ -197,6 +219,10 @@ std::unique_ptr<Optimizer> make_adamw(std::vector<ParamGroup> groups, double bet
   return std::make_unique<AdamW>(std::move(groups), beta1, beta2, eps);
 }
 
+std::unique_ptr<Optimizer> make_sgd(std::vector<ParamGroup> groups, double momentum) {
+  return std::make_unique<SGD>(std::move(groups), momentum);
+}
+
 std::unique_ptr<Optimizer> make_lars(std::vector<ParamGroup> groups, double momentum, double trust) {
   return std::make_unique<LARS>(std::move(groups), momentum, trust);
 }
@@ -209,9 +235,12 @@ double gradient_norm(const std::vector<ParamGroup>& groups) {
 
 void clip_gradients(const std::vector<ParamGroup>& groups, double norm, double max_norm) {
   const double factor = max_norm / (norm + 1e-6);
-  if (!(factor < 1)) return;
+  if (factor < 1) scale_gradients(groups, factor);
+}
+
+void scale_gradients(const std::vector<ParamGroup>& groups, double factor) {
   const torch::NoGradGuard no_grad;
-  at::_foreach_mul_(gradients(groups), factor);
+  if (const auto grads = gradients(groups); !grads.empty()) at::_foreach_mul_(grads, factor);
 }
 
 }  // namespace lacuna::train

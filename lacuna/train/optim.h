@@ -52,6 +52,9 @@ class Optimizer {
 /// already be on their device. State: exp_avg, exp_avg_sq and step (scalar, float32) of each parameter.
 std::unique_ptr<Optimizer> make_adamw(std::vector<ParamGroup> groups, double beta1, double beta2,
                                       double eps = 1e-8);
+/// SGD with momentum as torch.optim.SGD (no dampening): g += wd*p; mu = momentum*mu + g; p -= lr*mu. State:
+/// mu of each parameter.
+std::unique_ptr<Optimizer> make_sgd(std::vector<ParamGroup> groups, double momentum = 0.9);
 /// LARS as MAE's linear probe uses it (util/lars.py; You et al. 2017): for tensors with ndim > 1 g += wd*p,
 /// then g *= trust*|p|/|g| (1 when a norm is 0); mu = momentum*mu + g; p -= lr*mu. 1-D tensors skip decay and
 /// scaling. State: mu of each parameter.
@@ -62,5 +65,7 @@ std::unique_ptr<Optimizer> make_lars(std::vector<ParamGroup> groups, double mome
 /// `max_norm` as torch.nn.utils.clip_grad_norm_ (factor max_norm / (norm + 1e-6), never above 1).
 double gradient_norm(const std::vector<ParamGroup>& groups);
 void clip_gradients(const std::vector<ParamGroup>& groups, double norm, double max_norm);
+/// All gradients times `factor`.
+void scale_gradients(const std::vector<ParamGroup>& groups, double factor);
 
 }  // namespace lacuna::train

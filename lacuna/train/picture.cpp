@@ -62,24 +62,39 @@ struct Contrast {
   }
 };
 
+/// [B, h, w] -> [B, 1, H, W] as `pictures`, every patch blown up to its pixels.
+Tensor blow_up(const Tensor& patches, const Tensor& pictures) {
+  const int64_t h = pictures.size(2) / patches.size(1), w = pictures.size(3) / patches.size(2);
+  return patches.cpu().unsqueeze(1).repeat_interleave(h, 2).repeat_interleave(w, 3);
+}
+
+/// Each picture in grey under a scale from blue (its lowest number) over white to red (its highest).
+Tensor heat_map(const Tensor& heat, const Tensor& original) {
+  constexpr double kGreyShare = 0.45;
+  const Tensor flat = at::nan_to_num(heat.to(at::kCPU, at::kFloat), 0).flatten(1);
+  const Tensor low = flat.amin(1, true), high = flat.amax(1, true);
+  const Tensor t = blow_up(((flat - low) / (high - low).clamp_min(1e-12)).view_as(heat), original);
+  const Tensor colour = at::cat({(2 * t).clamp_max(1), 1 - (2 * t - 1).abs(), (2 - 2 * t).clamp_max(1)}, 1);
+  return kGreyShare * original.mean(1, true) + (1 - kGreyShare) * colour;
+}
+
 std::vector<PanelColumn> make_columns(const Preview& preview, const data::Normalization& normalization) {
   const Tensor originals = to_data_units(preview.image, normalization);
   const Contrast contrast(originals);
   const Tensor original = contrast(originals);
-  std::vector<PanelColumn> columns{{"original", original}};
+  std::vector<PanelColumn> columns{{"original", channel_note(preview.image.size(1)), original}};
   Tensor hidden;
   if (preview.hidden.defined()) {
-    const int64_t h = original.size(2) / preview.hidden.size(1),
-                  w = original.size(3) / preview.hidden.size(2);
-    hidden =
-        preview.hidden.to(at::kCPU, at::kBool).unsqueeze(1).repeat_interleave(h, 2).repeat_interleave(w, 3);
-    columns.push_back({"visible", original.masked_fill(hidden, kHiddenGrey)});
+    hidden = blow_up(preview.hidden.to(at::kBool), original);
+    columns.push_back({"visible", preview.hidden_note, original.masked_fill(hidden, kHiddenGrey)});
   }
   if (preview.predicted.defined()) {
     const Tensor predicted = contrast(to_data_units(preview.predicted, normalization));
-    columns.push_back({"predicted", predicted});
-    if (hidden.defined()) columns.push_back({"combined", at::where(hidden, predicted, original)});
+    columns.push_back({"predicted", "", predicted});
+    if (hidden.defined()) columns.push_back({"combined", "", at::where(hidden, predicted, original)});
   }
+  if (preview.heat.defined())
+    columns.push_back({preview.heat_title, "blue low - red high", heat_map(preview.heat, original)});
   return columns;
 }
 
@@ -87,21 +102,23 @@ std::vector<PanelColumn> make_columns(const Preview& preview, const data::Normal
 
 Tensor preview_panel(const Preview& preview, const data::Normalization& normalization) {
   const torch::NoGradGuard no_grad;
-  return draw_panel(make_columns(preview, normalization), channel_note(preview.image.size(1)));
+  return draw_panel(make_columns(preview, normalization));
 }
 
-Tensor draw_panel(const std::vector<PanelColumn>& columns, const std::string& note) {
+Tensor draw_panel(const std::vector<PanelColumn>& columns) {
   const Tensor& shown = columns.front().pictures;
   const int64_t rows = shown.size(0), height = shown.size(2), width = shown.size(3);
   const int64_t longer = std::max(height, width);
   const int64_t factor = (kLeastSide + longer - 1) / longer;
   const Size2 picture{height * factor, width * factor};
 
-  int64_t column_width = std::max(picture.w, text_width(note, kNoteScale));
-  for (const PanelColumn& column : columns)
-    column_width = std::max(column_width, text_width(column.title, kTitleScale));
-  const int64_t title_height = kGlyphHeight * kTitleScale,
-                note_height = note.empty() ? 0 : kGlyphHeight * kNoteScale;
+  int64_t column_width = picture.w, note_height = 0;
+  for (const PanelColumn& column : columns) {
+    column_width =
+        std::max({column_width, text_width(column.title, kTitleScale), text_width(column.note, kNoteScale)});
+    if (!column.note.empty()) note_height = kGlyphHeight * kNoteScale;
+  }
+  const int64_t title_height = kGlyphHeight * kTitleScale;
   const int64_t head = kGap + title_height + note_height;
   const int64_t pitch = column_width + kGap;
   const int64_t count = static_cast<int64_t>(columns.size());
@@ -113,9 +130,8 @@ Tensor draw_panel(const std::vector<PanelColumn>& columns, const std::string& no
     const auto centred = [&](int64_t size) { return left + (column_width - size) / 2; };
     draw_text(canvas, column.title, kGap - 2, centred(text_width(column.title, kTitleScale)), kTitleScale,
               kInk);
-    if (c == 0)
-      draw_text(canvas, note, kGap - 2 + title_height, centred(text_width(note, kNoteScale)), kNoteScale,
-                kFaintInk);
+    draw_text(canvas, column.note, kGap - 2 + title_height, centred(text_width(column.note, kNoteScale)),
+              kNoteScale, kFaintInk);
     const Tensor pixels = column.pictures.mul(255).round().to(at::kByte).permute({0, 2, 3, 1});
     const Tensor enlarged = pixels.repeat_interleave(factor, 1).repeat_interleave(factor, 2);
     for (int64_t row = 0; row < rows; ++row)

@@ -96,8 +96,8 @@ Tensor sound_panel(const Preview& preview, int64_t sample_rate) {
     for (auto& row : rows) row = torch::constant_pad_nd(row, {0, width - row.size(2)}, kPaper);
     return torch::stack(rows);
   };
-  std::vector<PanelColumn> columns{{"sound", stack(sounds)}, {"visible", stack(visible)}};
-  if (labels) columns.push_back({"true - predicted", stack(strips)});
+  std::vector<PanelColumn> columns{{"sound", "", stack(sounds)}, {"visible", "", stack(visible)}};
+  if (labels) columns.push_back({"true - predicted", "", stack(strips)});
   return draw_panel(columns);
 }
 

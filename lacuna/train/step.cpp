@@ -1,6 +1,5 @@
 #include "lacuna/train/step.h"
 
-#include <ATen/autocast_mode.h>
 #include <torch/torch.h>
 
 #include <algorithm>
@@ -14,6 +13,13 @@ namespace lacuna::train {
 namespace {
 
 constexpr size_t kWindow = 64, kEnough = 16;
+constexpr int64_t kGrowthInterval = 2000;  // of torch.amp.GradScaler
+
+std::optional<torch::ScalarType> compute_type(const TrainConfig& config) {
+  if (config.precision == "bf16") return torch::kBFloat16;
+  if (config.precision == "fp16") return torch::kHalf;
+  return std::nullopt;
+}
 
 void add_scalars(const std::map<std::string, Tensor>& from, double weight,
                  std::map<std::string, double>& to) {
@@ -53,17 +59,28 @@ void divide_by_weight(StepResult& result, const std::vector<ParamGroup>& groups,
 
 }  // namespace
 
-Autocast::Autocast(bool enabled, torch::DeviceType device) : enabled_(enabled), device_(device) {
-  if (!enabled_) return;
-  at::autocast::set_autocast_enabled(device_, true);
-  at::autocast::set_autocast_dtype(device_, torch::kBFloat16);
-  at::autocast::increment_nesting();
+ForwardMode::ForwardMode(const TrainConfig& config, torch::DeviceType device)
+    : autocast(compute_type(config), device), checkpointing(config.grad_checkpointing) {}
+
+LossScaler::LossScaler(const TrainConfig& config)
+    : active_(config.precision == "fp16"), scale_(active_ ? config.loss_scale : 1) {}
+
+bool LossScaler::update(bool finite) {
+  if (!active_) return false;
+  if (finite) {
+    if (++good_ == kGrowthInterval) scale_ *= 2, good_ = 0;
+    return false;
+  }
+  good_ = 0;
+  if (scale_ <= 1) return false;
+  scale_ = std::max(1.0, scale_ / 2);
+  return true;
 }
 
-Autocast::~Autocast() {
-  if (!enabled_) return;
-  if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
-  at::autocast::set_autocast_enabled(device_, false);
+void LossScaler::load(const Json& json) {
+  if (!active_) return;
+  scale_ = json.at(0).get<double>();
+  good_ = json.at(1).get<int64_t>();
 }
 
 bool SpikeDetector::is_spike(double norm) {
@@ -79,7 +96,7 @@ bool SpikeDetector::is_spike(double norm) {
 }
 
 StepResult take_step(Method& method, Optimizer& optimizer, const std::vector<Batch>& batches,
-                     const Rate& rate, const TrainConfig& config, SpikeDetector& spikes,
+                     const Rate& rate, const TrainConfig& config, StepState& state,
                      GradientAverager* averager) {
   StepResult result;
   const double alike = 1.0 / static_cast<double>(batches.size());
@@ -89,7 +106,7 @@ StepResult take_step(Method& method, Optimizer& optimizer, const std::vector<Bat
     SeededDraws draws(static_cast<uint64_t>(config.seed), 0, batch.sample);
     Loss loss;
     {
-      const Autocast autocast(config.precision == "bf16", batch.device().type());
+      const ForwardMode mode(config, batch.device().type());
       loss = method.forward(batch, draws);
     }
     const double weight = loss.weight > 0 ? loss.weight : alike;
@@ -97,7 +114,8 @@ StepResult take_step(Method& method, Optimizer& optimizer, const std::vector<Bat
     result.loss += weight * loss.total.item<double>();
     add_scalars(loss.parts, weight, result.parts);
     for (const auto& [name, value] : loss.stats) result.stats[name] += weight * value;
-    const auto share = weight != 1 ? loss.total * weight : loss.total;
+    const double factor = weight * state.scaler.scale();
+    const auto share = factor == 1 ? loss.total : loss.total * factor;
     if (averager != nullptr) {
       averager->backward(share, /*last=*/&batch == &batches.back());  // the others wait, whatever the loss
     } else {
@@ -108,8 +126,11 @@ StepResult take_step(Method& method, Optimizer& optimizer, const std::vector<Bat
   result.stop = SignalGuard::requested();
   if (averager != nullptr) average(result, weights, averager->processes());
   if (weights > 0) divide_by_weight(result, optimizer.groups(), weights);
+  if (state.scaler.scale() != 1) scale_gradients(optimizer.groups(), 1 / state.scaler.scale());
   result.grad_norm = std::isfinite(result.loss) ? gradient_norm(optimizer.groups()) : NAN;
-  result.problem = unsound(result, spikes);
+  if (std::isfinite(result.loss)) result.rescaled = state.scaler.update(std::isfinite(result.grad_norm));
+  if (result.rescaled) return result;
+  result.problem = unsound(result, state.spikes);
   if (!result.problem.empty()) return result;
   if (config.clip_grad > 0) clip_gradients(optimizer.groups(), result.grad_norm, config.clip_grad);
   optimizer.step(rate);

@@ -103,6 +103,7 @@ std::shared_ptr<const data::Transform> make_transform(const RunConfig& config, c
 std::unique_ptr<Optimizer> make_optimizer(const Method& method, const TrainConfig& config) {
   auto groups = parameter_groups(method, config.weight_decay, config.layer_decay);
   if (config.optimizer == "lars") return make_lars(std::move(groups), config.momentum);
+  if (config.optimizer == "sgd") return make_sgd(std::move(groups), config.momentum);
   return make_adamw(std::move(groups), config.betas[0], config.betas[1], config.eps);
 }
 
@@ -112,6 +113,7 @@ void load_init(Method& method, const RunConfig& config) {
   const bool says_what_it_is = weights.metadata.count("lacuna.config") != 0;
   const auto source = says_what_it_is ? config_of(weights) : config_of(weights, hints(config));
   const auto skipped = load_into(method, weights, *source, config.train.init_partial);
+  if (auto* ema = method.ema()) ema->restart();
   log::info(str("started from ", weights.origin));
   if (!skipped.empty()) log::warn(str(skipped.size(), " tensors not loaded: ", join(skipped)));
 }
@@ -124,9 +126,10 @@ Trainer::Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, boo
       device_(choose_device(config_->train.device)),
       dataset_(settle_data(*config_, std::move(dataset))),
       method_(config_->make_method()),
-      spikes_(config_->health.spike) {
+      step_state_(config_->train, config_->health.spike) {
   const auto& train = config_->train;
   method_->to(device_);
+  method_->prepare_training();
   const auto transform = make_transform(*config_, *method_);
   loader_ = std::make_unique<data::Loader>(dataset_, transform,
                                            data::LoaderConfig{.batch_size = train.batch_size,
@@ -143,6 +146,12 @@ Trainer::Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, boo
   const bool first = !processes || processes->first();
   if (first) monitor_ = std::make_unique<Monitor>(*config_, dataset_, *transform, device_);
   if (!resume) load_init(*method_, *config_);
+  if (train.ema_decay > 0) {
+    if (method_->ema())
+      fail("train.ema_decay", str(config_->method, " averages its weights by itself, in its teacher"),
+           "leave it out; eval.weights=ema chooses the teacher");
+    average_ = std::make_unique<nn::Ema>(method_->weights());
+  }
   if (processes)
     processes->require_same(str(config_->to_toml(), dataset_->size()), "several processes",
                             "they were started with other settings, or see other data",
@@ -160,6 +169,8 @@ Trainer::Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, boo
   if (processes) start_together();
 }
 
+nn::Ema* Trainer::average() const { return average_ ? average_.get() : method_->ema(); }
+
 int64_t Trainer::world() const { return processes_ ? processes_->world() : 1; }
 
 // Weights are sent though all have drawn or read them: their last bits depend on the machine.
@@ -167,6 +178,7 @@ void Trainer::start_together() {
   processes_->require_same(str(step_), run_.string(), "the processes found other checkpoints there",
                            "put --out on a file system that all of them see");
   processes_->broadcast(method_->weights());
+  if (const auto* ema = average()) processes_->broadcast(ema->average());
   nn::synchronize_batch_norms(*method_, [this](const Tensor& part) { return processes_->sum(part); });
   std::vector<Tensor> parameters;
   for (const auto& group : optimizer_->groups())
@@ -178,6 +190,7 @@ void Trainer::resume_from(const Checkpoint& checkpoint) {
   const std::string origin = (run_ / "checkpoints").string();
   load_weights(*method_, checkpoint.model, origin);
   optimizer_->load_state(checkpoint.trainer, origin);
+  resume_average(checkpoint);
   const auto& state = checkpoint.state;
   step_ = checkpoint.step;
   skipped_ = state.at("skipped").get<int64_t>();
@@ -186,15 +199,29 @@ void Trainer::resume_from(const Checkpoint& checkpoint) {
   loss_count_ = state.at("loss_count").get<int64_t>();
   best_ = state.at("best").get<double>();
   best_step_ = state.at("best_step").get<int64_t>();
-  spikes_.load(state.at("norms"));
+  step_state_.spikes.load(state.at("norms"));
+  if (state.contains("loss_scale")) step_state_.scaler.load(state.at("loss_scale"));
+  overflows_ = state.value("overflows", int64_t{0});
   for (const auto& check : state.at("health")) health_.push_back(health_from_json(check));
-  loader_->set_bad_records(state.at("bad_records").get<std::set<int64_t>>());
+  bad_records_ = state.at("bad_records").get<std::set<int64_t>>();
+  loader_->set_bad_records(bad_records_);
   seek(checkpoint);
   saved_step_ = step_;
   if (folder_) folder_->rewind_metrics(step_);
   if (folder_ && best_step_ == step_) mark_best(run_, step_);  // killed between checkpoint and link
   verdict_ = judge(health_);
   log::info(str("resumed at step ", step_, " of ", plan_.steps));
+}
+
+void Trainer::resume_average(const Checkpoint& checkpoint) {
+  auto* ema = average();
+  if (ema == nullptr) return;
+  if (!checkpoint.ema.empty()) {
+    nn::load_weights(ema->average(), checkpoint.ema, (run_ / "checkpoints").string());
+    return;
+  }
+  ema->restart();
+  log::warn("the checkpoint holds no moving average of its weights: it begins here");
 }
 
 // A position counts batches of all processes together. Other batches than the checkpoint's: the nearest whole
@@ -221,6 +248,7 @@ void Trainer::begin() {
     for (const auto& warning : warnings(*config_, plan_)) log::warn(warning);
   clock_ = health_clock_ = saved_at_ = log::monotonic_seconds();
   if (step_ > 0) return;
+  method_->before_step(progress());
   show_preview();
   check_health();
   if (plan_.steps == 0) save();
@@ -260,9 +288,23 @@ void Trainer::rescue(const LostProcesses& lost) {
 std::vector<Batch> Trainer::next_batches() {
   std::vector<Batch> batches;
   for (int64_t i = 0; i < config_->train.accum; ++i) {
-    batches.push_back(loader_->next().to(device_));
+    batches.push_back(next_batch().to(device_));
   }
   return batches;
+}
+
+// Data that can no longer be read end the run, but not what it has learnt.
+Batch Trainer::next_batch() {
+  try {
+    auto batch = loader_->next();
+    if (loader_->bad_records().size() != bad_records_.size()) bad_records_ = loader_->bad_records();
+    return batch;
+  } catch (const Error& error) {
+    if (step_ == 0 || !folder_) throw;
+    save();
+    fail(error.subject(), error.why(),
+         str(error.remedy(), "; the run is kept as of step ", step_, ": --resume continues"));
+  }
 }
 
 void Trainer::step_once() {
@@ -271,12 +313,15 @@ void Trainer::step_once() {
   };
   const double lr = rate(1);
   const auto batches = next_batches();
+  method_->before_step(progress());
   const auto result =
-      take_step(*method_, *optimizer_, batches, rate, config_->train, spikes_, averager_.get());
+      take_step(*method_, *optimizer_, batches, rate, config_->train, step_state_, averager_.get());
   ++step_;
   position_ = loader_->position();
   stop_ = result.stop;
-  if (result.problem.empty())
+  if (result.rescaled)
+    note_overflow();
+  else if (result.problem.empty())
     after_step(result, batches, lr);
   else
     skip_step(result, batches);
@@ -295,10 +340,16 @@ void Trainer::after_step(const StepResult& result, const std::vector<Batch>& bat
   ++loss_count_;
   shown_loss_ = std::isfinite(shown_loss_) ? 0.95 * shown_loss_ + 0.05 * result.loss : result.loss;
   for (const auto& batch : batches) items_ += static_cast<double>(batch.size() * world());
-  const double per_epoch = static_cast<double>(plan_.steps_per_epoch);
-  method_->after_step({step_, plan_.steps, static_cast<double>(step_) / per_epoch, plan_.epochs});
+  method_->after_step(progress());
+  const auto& train = config_->train;
+  if (average_) average_->update(train.ema_warmup ? nn::ema_warmup(train.ema_decay, step_) : train.ema_decay);
   if (step_ % config_->train.log_every == 0 || step_ == 1 || step_ == plan_.steps)
     log_step(result, lr, plan_.effective_batch);
+}
+
+Progress Trainer::progress() const {
+  const double per_epoch = static_cast<double>(plan_.steps_per_epoch);
+  return {step_, plan_.steps, static_cast<double>(step_) / per_epoch, plan_.epochs};
 }
 
 void Trainer::log_step(const StepResult& result, double lr, int64_t items) {
@@ -316,12 +367,23 @@ void Trainer::log_step(const StepResult& result, double lr, int64_t items) {
                {"data_wait", std::min(1.0, waited / seconds)},
                {"skipped", skipped_},
                {"bad_records", loader_->bad_records().size()}};
+  if (config_->train.precision == "fp16") line["loss_scale"] = step_state_.scaler.scale();
   for (const auto& [name, value] : result.parts) line["loss." + name] = value;
   for (const auto& [name, value] : result.stats) line[name] = value;
   folder_->log(line);
   clock_ = now;
   wait_ += waited;
   items_ = 0;
+}
+
+// Not a fault: fp16 finds its scale by trying.
+void Trainer::note_overflow() {
+  ++overflows_;
+  if (!folder_) return;
+  folder_->log({{"step", step_},
+                {"event", "overflow"},
+                {"loss_scale", step_state_.scaler.scale()},
+                {"overflows", overflows_}});
 }
 
 void Trainer::skip_step(const StepResult& result, const std::vector<Batch>& batches) {
@@ -387,6 +449,7 @@ void Trainer::save() {
   Checkpoint checkpoint{.step = step_,
                         .position = position_,
                         .model = method_->weights(),
+                        .ema = average() ? average()->average() : io::Tensors{},
                         .trainer = optimizer_->state(),
                         .metadata = weights_metadata(*config_, step_)};
   Json checks = Json::array();
@@ -397,9 +460,11 @@ void Trainer::save() {
                       {"loss_count", loss_count_},
                       {"best", best_},
                       {"best_step", best_step_},
-                      {"norms", spikes_.to_json()},
+                      {"norms", step_state_.spikes.to_json()},
+                      {"overflows", overflows_},
+                      {"loss_scale", step_state_.scaler.to_json()},
                       {"health", std::move(checks)},
-                      {"bad_records", loader_->bad_records()},
+                      {"bad_records", bad_records_},
                       {"global_batch", global_batch()},
                       {"effective_batch", plan_.effective_batch},
                       {"data", dataset_->uri()},

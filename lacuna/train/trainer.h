@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "lacuna/data/loader.h"
@@ -56,16 +57,21 @@ class Trainer {
   void seek(const Checkpoint& checkpoint);
   void begin();
   void step_once();
+  Progress progress() const;  ///< after step_ steps
   void after_step(const StepResult& result, const std::vector<Batch>& batches, double lr);
   void skip_step(const StepResult& result, const std::vector<Batch>& batches);
+  void note_overflow();
   void log_step(const StepResult& result, double lr, int64_t items);
   void check_health();
   void show_preview();
   void save();
+  void resume_average(const Checkpoint& checkpoint);
+  nn::Ema* average() const;  ///< kept in checkpoints: the method's own, or train.ema_decay's; null: none
   [[noreturn]] void rescue(const LostProcesses& lost);
   int64_t world() const;         ///< processes
   int64_t global_batch() const;  ///< records of one batch of all processes
   std::vector<Batch> next_batches();
+  Batch next_batch();
 
   Processes* processes_;  ///< null: one
   std::unique_ptr<RunConfig> config_;
@@ -76,14 +82,16 @@ class Trainer {
   std::unique_ptr<data::Loader> loader_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<GradientAverager> averager_;  ///< null: one process
+  std::unique_ptr<nn::Ema> average_;            ///< of train.ema_decay; null: off
   std::unique_ptr<Monitor> monitor_;            ///< null in all processes but the first
   /// Made last: a run that can't begin leaves nothing behind. Null in all processes but the first.
   std::unique_ptr<RunFolder> folder_;
-  SpikeDetector spikes_;
+  StepState step_state_;
   Plan plan_;
   std::vector<std::string> rules_;  ///< applied to make the plan
 
-  int64_t step_ = 0, skipped_ = 0, skipped_in_row_ = 0;
+  std::set<int64_t> bad_records_;  ///< met in the batches given out, not in one that could not be read
+  int64_t step_ = 0, skipped_ = 0, skipped_in_row_ = 0, overflows_ = 0;
   data::LoaderPosition position_;  ///< after step_
   uint64_t buffer_version_ = 0;    ///< before the step that is under way
   bool stop_ = false;              ///< a signal reached one of several processes

@@ -204,6 +204,18 @@ TEST_F(Together, TwoHalvesWithAccumulationGiveTheLossesOfTheWhole) {
   expect_same_losses(halves, alone);
 }
 
+// The teacher, and with it the masks that it chooses, are the same in all processes.
+TEST_F(Together, TwoHalvesOfATeachersPupilGiveTheLossesOfTheWhole) {
+  const auto hpm = [&](const std::string& name, const std::string& batch) {
+    auto arguments = pretrain(*folder_ / name, {batch, "teacher.decay=0.9", "mask.hard_start=0.3"});
+    arguments[1] = "hpm";
+    return arguments;
+  };
+  ASSERT_EQ(run_program(hpm("one-hpm", "train.batch_size=16")).code, 0);
+  expect_all_end(Job({hpm("two-hpm", "train.batch_size=8")}).wait(), 0);
+  expect_same_losses(*folder_ / "two-hpm", *folder_ / "one-hpm");
+}
+
 TEST_F(Together, OnlyTheFirstWritesAndSpeaks) {
   const auto run = *folder_ / "quiet";
   const auto outcomes = Job({pretrain(run, {"train.batch_size=8", "train.steps=2"})}).wait();

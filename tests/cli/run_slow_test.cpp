@@ -2,57 +2,17 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/mount.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "lacuna/core/draws.h"
-#include "tests/support/program.h"
+#include "tests/support/small_run.h"
 
 namespace lacuna::testing {
 namespace {
 
 using ::testing::HasSubstr;
-
-constexpr const char* kData = "synthetic:scenes?count=240&size=32";
-constexpr int kSteps = 60;
-
-std::vector<std::string> pretrain(const fs::path& run, std::vector<std::string> more = {}) {
-  std::vector<std::string> arguments = {"pretrain", "mae", "--out", run.string(), "--data", kData};
-  for (const char* setting :
-       {"encoder.arch=vit", "encoder.img_size=32", "encoder.patch_size=8", "encoder.embed_dim=32",
-        "encoder.depth=2", "encoder.num_heads=2", "decoder.embed_dim=16", "decoder.depth=1",
-        "decoder.num_heads=2", "train.batch_size=16", "train.base_lr=1e-2", "train.log_every=1",
-        "train.checkpoint_every=5", "health.samples=32", "health.every=20", "train.steps=60"})
-    arguments.insert(arguments.end(), {"--set", setting});
-  arguments.insert(arguments.end(), more.begin(), more.end());
-  return arguments;
-}
-
-std::vector<std::string> resume(const fs::path& run, std::vector<std::string> more = {}) {
-  std::vector<std::string> arguments = {"pretrain", "--out", run.string(), "--resume"};
-  arguments.insert(arguments.end(), more.begin(), more.end());
-  return arguments;
-}
-
-// What must not depend on interruptions: everything but clocks.
-std::vector<nlohmann::json> losses(const fs::path& run) {
-  std::vector<nlohmann::json> out;
-  std::ifstream file(run / "metrics.jsonl");
-  for (std::string line; std::getline(file, line);) {
-    auto json = nlohmann::json::parse(line);
-    for (const char* clock : {"items_per_s", "data_wait_s", "data_wait", "health.data_wait"})
-      json.erase(clock);
-    out.push_back(std::move(json));
-  }
-  return out;
-}
-
-size_t losses_written(const fs::path& run) {
-  const auto text = slurp(run / "metrics.jsonl");
-  return static_cast<size_t>(std::count(text.begin(), text.end(), '\n'));
-}
 
 nlohmann::json last_loss(const std::vector<nlohmann::json>& lines) {
   nlohmann::json loss;
@@ -158,23 +118,6 @@ TEST_F(Runs, TornLastLineOfMetricsIsCut) {
   std::ofstream(run / "metrics.jsonl", std::ios::app) << "{\"step\": 61, \"lo";
   EXPECT_EQ(run_program(resume(run)).code, 0);
   EXPECT_EQ(losses(run), losses(unbroken()));
-}
-
-TEST_F(Runs, FullDiskEndsInOneLineAndLosesNothing) {
-  const auto disk = *folder_ / "disk";
-  fs::create_directory(disk);
-  if (mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=1m") != 0) GTEST_SKIP() << "a tmpfs needs root";
-  const auto outcome = run_program(pretrain(disk / "run", {"--set", "train.keep=1000"}));
-  EXPECT_EQ(outcome.code, 2);
-  EXPECT_THAT(outcome.err, HasSubstr("No space left on device"));
-  for (const auto& entry : fs::directory_iterator(disk / "run/checkpoints"))
-    EXPECT_FALSE(entry.path().filename().string().starts_with(".")) << entry.path() << " is half-written";
-  // With room again, the run goes on from its last whole checkpoint to the same end.
-  mount("tmpfs", disk.c_str(), "tmpfs", MS_REMOUNT, "size=100m");
-  const auto resumed = run_program(resume(disk / "run"));
-  EXPECT_EQ(resumed.code, 0) << resumed.err;
-  EXPECT_EQ(losses(disk / "run"), losses(unbroken()));
-  umount(disk.c_str());
 }
 
 TEST_F(Runs, LossThatIsNotFiniteIsNeverApplied) {

@@ -52,7 +52,8 @@ TEST(Usage, BadValuesSayWhatWasExpected) {
   const TemporaryFolder folder;
   const auto out = (folder / "run").string();
   expect_refused({"pretrain", "mae", "--out", out, "--set", "mask.ratio=1.5"}, "[0, 1]");
-  expect_refused({"pretrain", "mae", "--out", out, "--set", "train.precision=fp8"}, "choices: fp32, bf16");
+  expect_refused({"pretrain", "mae", "--out", out, "--set", "train.precision=fp8"},
+                 "choices: fp32, bf16, fp16");
   expect_refused({"pretrain", "mae", "--out", out, "--set", "encoder.depth=many"}, "a whole number");
   expect_refused({"pretrain", "mae", "--out", out, "--set", "encoder.img_size=998"}, "992 or 1008");
   expect_refused({"pretrain", "mae", "--out", out, "--set", "mask.ratio=0.999"}, "none visible");

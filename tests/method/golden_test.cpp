@@ -58,7 +58,8 @@ INSTANTIATE_TEST_SUITE_P(Official, Golden,
                          ::testing::Values(OfficialCase{"mae/pretrain", 17}, OfficialCase{"mae/finetune", 90},
                                            OfficialCase{"simmim/pretrain-swin", 12},
                                            OfficialCase{"simmim/pretrain-vit", 14},
-                                           OfficialCase{"simmim/transfer", 244}),
+                                           OfficialCase{"simmim/transfer", 244},
+                                           OfficialCase{"hpm/pretrain", 23}, OfficialCase{"hpm/pieces", 18}),
                          [](const auto& tested) {
                            std::string name = tested.param.folder;
                            std::replace_if(

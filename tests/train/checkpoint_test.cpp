@@ -188,7 +188,7 @@ TEST_F(CheckpointTest, WeightsAreFoundWhereverTheyLie) {
     return weights.tensors.at("blocks.0.weight")[0][0].item<float>();
   };
   EXPECT_EQ(value(find_weights(run_)), 30);
-  EXPECT_EQ(value(find_weights(run_, /*prefer_best=*/true)), 10);
+  EXPECT_EQ(value(find_weights(run_, {.best = true})), 10);
   EXPECT_EQ(value(find_weights(folder(20))), 20);
   EXPECT_EQ(value(find_weights(run_ / "checkpoints" / "best")), 10);
   EXPECT_EQ(value(find_weights(folder(20) / "model.safetensors")), 20);
@@ -198,7 +198,29 @@ TEST_F(CheckpointTest, WeightsAreFoundWhereverTheyLie) {
   fs::resize_file(folder(30) / "model.safetensors", 40);
   EXPECT_EQ(value(find_weights(run_)), 20);
   fs::remove(run_ / "checkpoints" / "best");
-  EXPECT_EQ(value(find_weights(run_, true)), 20);
+  EXPECT_EQ(value(find_weights(run_, {.best = true})), 20);
+}
+
+TEST_F(CheckpointTest, AveragedWeightsLieBesideThePlainOnes) {
+  auto checkpoint = make_checkpoint(10);
+  checkpoint.ema = {{"blocks.0.weight", at::full({2, 2}, 7.f)}};
+  save_checkpoint(run_, checkpoint);
+  EXPECT_EQ(load_checkpoint(folder(10)).ema.at("blocks.0.weight")[0][0].item<float>(), 7);
+  const auto averaged = find_weights(run_, {.ema = true});
+  EXPECT_EQ(averaged.origin, (folder(10) / "ema.safetensors").string());
+  EXPECT_EQ(averaged.metadata, checkpoint.metadata);
+  EXPECT_EQ(average_beside(find_weights(run_))->origin, averaged.origin);
+  save({20});
+  EXPECT_TRUE(load_checkpoint(folder(20)).ema.empty());
+  EXPECT_FALSE(average_beside(find_weights(run_)));
+  const auto message = [&](const fs::path& path) {
+    return error_of([&] { find_weights(path, {.ema = true}); });
+  };
+  EXPECT_THAT(message(run_), testing::HasSubstr("keeps no moving average"));
+  EXPECT_THAT(message(folder(10) / "model.safetensors"), testing::HasSubstr("in a run or a checkpoint"));
+  fs::resize_file(folder(10) / "ema.safetensors", 20);
+  fs::remove_all(folder(20));
+  EXPECT_THAT(message(run_), testing::HasSubstr("every checkpoint of this run is broken"));
 }
 
 TEST_F(CheckpointTest, WeightsThatAreNotThereGetAClearLine) {

@@ -111,6 +111,17 @@ TEST(Lars, EqualsTheFormulaOverTenSteps) {
               {-0.00350633, 0.01000405, -0.00148271, -0.02407670, -0.02683675, 0.00882153}, 2e-6);
 }
 
+// p = 1, g = 2, decay 0.5: g' = 2.5, mu = 2.5, p = 0.75; then g' = 2.375, mu = 4.625, p = 0.2875.
+TEST(Sgd, TwoStepsByHand) {
+  Tensor param = at::ones({1, 1}).requires_grad_();
+  const auto optimizer = make_sgd({{{"weight"}, {param}, 0.5, 1}}, 0.9);
+  for (const double wanted : {0.75, 0.2875}) {
+    param.mutable_grad() = at::full({1, 1}, 2.0);
+    optimizer->step(0.1);
+    EXPECT_NEAR(param.item<double>(), wanted, 1e-6);
+  }
+}
+
 TEST(Lars, ScaleIsOneWhereANormIsZero) {
   Tensor zero = at::zeros({2, 2}).requires_grad_(), one = at::ones({2, 2}).requires_grad_();
   const auto optimizer = make_lars({{{"zero", "one"}, {zero, one}, 0, 1}}, 0.9, 0.001);

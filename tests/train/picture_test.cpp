@@ -101,6 +101,20 @@ TEST(PreviewPanel, StretchesWhatWouldBeAllBlackOrAllWhite) {
   }
 }
 
+TEST(PreviewPanel, DrawsANumberForEachPatchAsColours) {
+  Preview preview = flat(3, 1, 0);
+  preview.heat = at::tensor({-3.f, 5.f}).view({1, 1, 2}).expand({2, 1, 2});
+  preview.heat_title = "heat";
+  preview.hidden_note = "1 of 2";
+  const Tensor panel = preview_panel(preview, plain(3));
+  EXPECT_EQ(panel.size(0), kGap + kTitle + kNote + 2 * (64 + kGap));
+  const int64_t y = kGap + kTitle + kNote + 5, x = kGap + 4 * (128 + kGap);
+  const auto low = pixel(panel, y, x), high = pixel(panel, y, x + 127);
+  EXPECT_LT(low[0] + 100, low[2]);    // blue
+  EXPECT_GT(high[0], high[2] + 100);  // red
+  EXPECT_EQ(low[0], high[2]);
+}
+
 TEST(PreviewPanel, DrawsAPredictionThatIsNotFinite) {
   Preview preview = flat(3, 1, std::numeric_limits<float>::quiet_NaN());
   const Tensor panel = preview_panel(preview, plain(3));

@@ -13,7 +13,7 @@ struct Bench {
   std::unique_ptr<RunConfig> config = testing::tiny_config("mae", {16, 16}, {4, 4}, 3);
   std::shared_ptr<Method> method = config->make_method();
   std::unique_ptr<Optimizer> optimizer = make_adamw(parameter_groups(*method, 0.05), 0.9, 0.95);
-  SpikeDetector spikes{0};
+  StepState state{config->train};
 };
 
 std::map<std::string, Tensor> copy(const Method& method) {
@@ -37,9 +37,9 @@ TEST(TakeStep, AccumulatedHalvesEqualTheWholeBatch) {
     parts[i].sample = {2 * i, 2 * i + 1};
   }
   const auto one = take_step(*whole.method, *whole.optimizer, {batch}, scaled_rate(1e-3), whole.config->train,
-                             whole.spikes);
+                             whole.state);
   const auto two = take_step(*halves.method, *halves.optimizer, parts, scaled_rate(1e-3),
-                             halves.config->train, halves.spikes);
+                             halves.config->train, halves.state);
   EXPECT_NEAR(one.loss, two.loss, 1e-6);
   EXPECT_NEAR(one.grad_norm, two.grad_norm, 1e-5 * one.grad_norm);
 }
@@ -51,7 +51,7 @@ TEST(TakeStep, WhatIsNotFiniteIsNotApplied) {
   batch.image[0].fill_(NAN);
   const auto before = copy(*setup.method);
   const auto result = take_step(*setup.method, *setup.optimizer, {batch}, scaled_rate(1e-3),
-                                setup.config->train, setup.spikes);
+                                setup.config->train, setup.state);
   EXPECT_THAT(result.problem, ::testing::HasSubstr("loss is"));
   EXPECT_TRUE(same(before, copy(*setup.method)));
   for (const auto& [name, tensor] : setup.optimizer->state())
@@ -60,11 +60,11 @@ TEST(TakeStep, WhatIsNotFiniteIsNotApplied) {
 
 TEST(TakeStep, ASpikeIsNotApplied) {
   Bench setup;
-  setup.spikes = SpikeDetector(5);
+  setup.state.spikes = SpikeDetector(5);
   const auto batch = testing::random_batch(*setup.method, 4);
   for (int i = 0; i < 20; ++i)
     EXPECT_EQ(
-        take_step(*setup.method, *setup.optimizer, {batch}, scaled_rate(0), setup.config->train, setup.spikes)
+        take_step(*setup.method, *setup.optimizer, {batch}, scaled_rate(0), setup.config->train, setup.state)
             .problem,
         "");
   auto loud = batch;
@@ -76,8 +76,8 @@ TEST(TakeStep, ASpikeIsNotApplied) {
       item.value().mul_(1000);
     }
   const auto before = copy(*setup.method);
-  const auto result = take_step(*setup.method, *setup.optimizer, {loud}, scaled_rate(1e-3),
-                                setup.config->train, setup.spikes);
+  const auto result =
+      take_step(*setup.method, *setup.optimizer, {loud}, scaled_rate(1e-3), setup.config->train, setup.state);
   EXPECT_THAT(result.problem, ::testing::HasSubstr("spike"));
   EXPECT_TRUE(same(before, copy(*setup.method)));
 }
@@ -87,13 +87,67 @@ TEST(TakeStep, Bf16StaysNearFp32) {
   half.config->train.precision = "bf16";
   const auto batch = testing::random_batch(*full.method, 8);
   const auto exact =
-      take_step(*full.method, *full.optimizer, {batch}, scaled_rate(1e-3), full.config->train, full.spikes);
+      take_step(*full.method, *full.optimizer, {batch}, scaled_rate(1e-3), full.config->train, full.state);
   const auto rough =
-      take_step(*half.method, *half.optimizer, {batch}, scaled_rate(1e-3), half.config->train, half.spikes);
+      take_step(*half.method, *half.optimizer, {batch}, scaled_rate(1e-3), half.config->train, half.state);
   EXPECT_NEAR(rough.loss, exact.loss, 5e-3 * exact.loss);
   EXPECT_NEAR(rough.grad_norm, exact.grad_norm, 5e-2 * exact.grad_norm);
   for (const auto& item : half.method->named_parameters())
     EXPECT_EQ(item.value().scalar_type(), torch::kFloat);
+}
+
+TEST(TakeStep, Fp16StaysNearFp32) {
+  Bench full, half;
+  half.config->train.precision = "fp16";
+  half.state = StepState(half.config->train);
+  EXPECT_EQ(half.state.scaler.scale(), 65536);
+  const auto batch = testing::random_batch(*full.method, 8);
+  const auto exact =
+      take_step(*full.method, *full.optimizer, {batch}, scaled_rate(1e-3), full.config->train, full.state);
+  const auto rough =
+      take_step(*half.method, *half.optimizer, {batch}, scaled_rate(1e-3), half.config->train, half.state);
+  EXPECT_EQ(rough.problem, "");
+  EXPECT_FALSE(rough.rescaled);
+  EXPECT_NEAR(rough.loss, exact.loss, 1e-3 * exact.loss);
+  EXPECT_NEAR(rough.grad_norm, exact.grad_norm, 1e-2 * exact.grad_norm);
+}
+
+TEST(TakeStep, AnOverflowOfFp16HalvesTheScaleAndLeavesTheWeights) {
+  Bench setup;
+  setup.config->train.precision = "fp16";
+  setup.config->train.loss_scale = 1e30;
+  setup.state = StepState(setup.config->train);
+  const auto batch = testing::random_batch(*setup.method, 4);
+  const auto before = copy(*setup.method);
+  const auto result = take_step(*setup.method, *setup.optimizer, {batch}, scaled_rate(1e-3),
+                                setup.config->train, setup.state);
+  EXPECT_TRUE(result.rescaled);
+  EXPECT_EQ(result.problem, "");
+  EXPECT_EQ(setup.state.scaler.scale(), 5e29);
+  EXPECT_TRUE(same(before, copy(*setup.method)));
+}
+
+TEST(LossScaler, GrowsAfterTwoThousandSoundStepsAndEndsAtOne) {
+  TrainConfig config;
+  config.precision = "fp16";
+  config.loss_scale = 4;
+  LossScaler scaler(config);
+  for (int i = 0; i < 1999; ++i) EXPECT_FALSE(scaler.update(true));
+  LossScaler resumed(config);
+  resumed.load(scaler.to_json());
+  for (auto* one : {&scaler, &resumed}) {
+    EXPECT_EQ(one->scale(), 4);
+    one->update(true);
+    EXPECT_EQ(one->scale(), 8);
+    for (const double scale : {4., 2., 1.}) {
+      EXPECT_TRUE(one->update(false));
+      EXPECT_EQ(one->scale(), scale);
+    }
+    EXPECT_FALSE(one->update(false));  // a scale of one overflows: that is no matter of scale
+  }
+  LossScaler off{TrainConfig{}};
+  EXPECT_FALSE(off.update(false));
+  EXPECT_EQ(off.scale(), 1);
 }
 
 TEST(SpikeDetector, JudgesByTheMedianAndAcceptsALastingChange) {

@@ -1,0 +1,80 @@
+// Every recipe that comes with Lacuna: its keys are known, its network can be built, and the papers' networks
+// take a step.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <regex>
+
+#include "tests/support/program.h"
+
+namespace lacuna::testing {
+namespace {
+
+using nlohmann::json;
+
+json output_of(const std::vector<std::string>& arguments) {
+  const auto outcome = run_program(arguments);
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  return json::parse(outcome.out, nullptr, /*allow_exceptions=*/false);
+}
+
+struct Recipe {
+  std::string path, method;
+};
+
+std::vector<Recipe> recipes() {
+  std::vector<Recipe> out;
+  const auto listed = output_of({"list", "recipes", "--json"});
+  for (const auto& recipe : listed["recipes"]) {
+    const auto path = recipe["name"].get<std::string>();
+    const auto text = slurp(path);
+    std::smatch found;
+    EXPECT_TRUE(std::regex_search(text, found, std::regex("method = \"([^\"]+)\""))) << path;
+    out.push_back({path, found[1]});
+  }
+  return out;
+}
+
+/// What a method trains on when nothing is said: drawn by the program, so it is always there.
+std::string drawn_data(const std::string& method) {
+  const auto info = output_of({"info", method, "--json"});
+  for (const auto& key : info["config"])
+    if (key["key"] == "data.uri") return key["default"].get<std::string>();
+  return "";
+}
+
+TEST(Recipes, EachIsUnderstood) {
+  for (const auto& recipe : recipes()) {
+    const auto& path = recipe.path;
+    const auto run = output_of({"pretrain", path, "--data", drawn_data(recipe.method), "--dry-run",
+                                "--no-measure", "--json", "--set", "train.batch_size=1"});
+    EXPECT_GT(run["parameters"]["total"].get<int64_t>(), 0) << path;
+  }
+}
+
+TEST(Recipes, ThePapersNetworksTakeAStep) {
+  int taken = 0;
+  for (const auto& recipe : recipes()) {
+    const auto& path = recipe.path;
+    if (!fs::path(path).filename().string().starts_with("paper")) continue;
+    const TemporaryFolder folder;
+    const auto outcome = run_program({"pretrain", path, "--data", drawn_data(recipe.method) + "?count=8",
+                                      "--out", (folder / "run").string(), "--set", "train.batch_size=2",
+                                      "--set", "train.accum=1", "--set", "train.steps=1", "--set",
+                                      "train.warmup_epochs=0", "--set", "health.samples=4"});
+    ASSERT_EQ(outcome.code, 0) << path << ": " << outcome.err;
+    std::istringstream lines(slurp(folder / "run/metrics.jsonl"));
+    double loss = NAN;
+    for (std::string line; std::getline(lines, line);)
+      if (const auto entry = json::parse(line); entry.contains("loss")) loss = entry["loss"];
+    EXPECT_TRUE(std::isfinite(loss)) << path;
+    ++taken;
+  }
+  EXPECT_GE(taken, 4);
+}
+
+}  // namespace
+}  // namespace lacuna::testing
