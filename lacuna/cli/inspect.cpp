@@ -83,8 +83,9 @@ void inspect(const Options& options) {
     return;
   }
   const auto dataset = data::open_dataset(options.what);
-  const auto report = data::inspect_dataset(*dataset, options.limit, 0, options.workers);
-  options.output.print(report.to_json(), report.to_text());
+  const auto& inspector = Registry<data::Inspector>::instance().get(dataset->modality());
+  const auto report = inspector.inspect(*dataset, options.limit, options.workers);
+  options.output.print(report.json, report.text);
 }
 
 const Register<Command> registered{

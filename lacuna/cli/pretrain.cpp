@@ -6,6 +6,7 @@
 #include "lacuna/cli/command.h"
 #include "lacuna/core/log.h"
 #include "lacuna/train/dry_run.h"
+#include "lacuna/train/preparation.h"
 #include "lacuna/train/trainer.h"
 
 namespace lacuna::cli {
@@ -26,9 +27,8 @@ std::unique_ptr<train::RunConfig> read_config(const Options& options) {
 
 // A resumed run keeps its config; only how long and how fast may change.
 std::unique_ptr<train::RunConfig> resumed_config(const Options& options) {
-  const auto path = (io::fs::path(options.out) / "config.toml").string();
-  if (!io::fs::exists(path))
-    fail(options.out, "holds no run to resume", "leave out --resume, or check --out");
+  const auto path = train::config_to_resume(options.out).string();
+  if (path.empty()) fail(options.out, "holds no run to resume", "leave out --resume, or check --out");
   auto config = train::RunConfig::from_toml(read_toml(path), path);
   const bool same_method =
       options.what.empty() || options.what.ends_with(".toml") || options.what == config->method;
@@ -56,7 +56,8 @@ void pretrain(const Options& options) {
   const auto processes =
       train::join_processes(train::choose_device(config->train.device), config->train.timeout_s);
   train::run_together(processes.get(), [&] {
-    train::Trainer trainer(std::move(config), options.out, options.resume, processes.get());
+    const bool resume = train::prepare(*config, options.out, options.resume, processes.get());
+    train::Trainer trainer(std::move(config), options.out, resume, processes.get());
     trainer.run();
     if (processes && !processes->first()) return;
     const auto& verdict = trainer.verdict();
@@ -70,7 +71,7 @@ const Register<Command> registered{
     {"train by masked prediction", [](CLI::App& app) {
        auto options = std::make_shared<Options>();
        app.add_option("what", options->what, "a method (`lacuna list methods`) or a recipe.toml");
-       app.add_option("--data", options->data, "data URI or path; the recipe's, else synthetic:scenes");
+       app.add_option("--data", options->data, "data URI or path; the recipe's, else drawn by the program");
        app.add_option("--out", options->out, "the run's folder");
        app.add_option("--set", options->settings, "key=value, as often as wanted")->take_all();
        app.add_option("--init", options->init, "weights to start from");

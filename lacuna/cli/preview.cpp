@@ -26,7 +26,8 @@ void preview(const Options& options) {
   // The pictures alone are wanted: the fewest that a monitor reads.
   config.health.samples = std::max<int64_t>(2, 2 * config.health.preview_images);
   const auto dataset = data::open_dataset(config.data.uri, "train");
-  const train::Monitor monitor(config, dataset, train::make_transform(config, *model.method), torch::kCPU);
+  const train::Monitor monitor(config, dataset, *train::make_transform(config, *model.method),
+                               model.method->parameters().front().device());
   const auto panel = monitor.panel(*model.method);
   io::write_atomically(options.out, io::encode_png(panel));
   options.output.print({{"out", options.out}, {"height", panel.size(0)}, {"width", panel.size(1)}},

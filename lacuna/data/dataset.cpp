@@ -73,6 +73,7 @@ class Subset final : public Dataset {
   int64_t label(int64_t index) const override { return whole_->label(indices_[static_cast<size_t>(index)]); }
   std::vector<std::string> classes() const override { return whole_->classes(); }
   std::string uri() const override { return whole_->uri(); }
+  std::string modality() const override { return whole_->modality(); }
 
  private:
   std::shared_ptr<Dataset> whole_;
@@ -106,6 +107,8 @@ std::string class_name(const std::string& line, size_t index) {
 }  // namespace
 
 io::Image decode_record(const Record& record, const io::ImageLimits& limits) {
+  if (std::holds_alternative<io::Audio>(record.content))
+    fail(record.key, "is sound, not a picture", "give a data set of pictures");
   if (const auto* image = std::get_if<io::Image>(&record.content)) return *image;
   if (const auto* view = std::get_if<io::Bytes>(&record.content))
     return io::decode_image(*view, record.key, limits);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lacuna/core/registry.h"
+#include "lacuna/io/audio.h"
 #include "lacuna/io/file.h"
 #include "lacuna/io/image.h"
 
@@ -17,11 +18,19 @@ namespace lacuna::data {
 
 inline constexpr int64_t kNoLabel = -1;  ///< the label of a record that has none
 
-/// One record: an encoded picture (a view that lives as long as its Dataset) or pixels already decoded.
+/// Labels of a record's frames in one set of labels (a clustering): the first is that of the record's start.
+struct FrameLabels {
+  std::shared_ptr<const std::vector<int32_t>> values;
+  double rate = 0;  ///< labels a second
+};
+
+/// One record: an encoded picture or sound (a view that lives as long as its Dataset), or one already
+/// decoded.
 struct Record {
   std::string key;  ///< file path, or shard path + "#" + member: names the record in errors
   int64_t label = kNoLabel;
-  std::variant<io::Bytes, std::string, io::Image> content;  ///< mapped bytes, own bytes, or pixels
+  std::variant<io::Bytes, std::string, io::Image, io::Audio> content;  ///< mapped bytes, own bytes, decoded
+  std::vector<FrameLabels> frame_labels = {};                          ///< by set; empty: none
 };
 
 /// The record's picture, decoded as a whole (io::decode_image). Error when it is broken or above the limits.
@@ -33,10 +42,11 @@ class Dataset {
   virtual ~Dataset() = default;
   virtual int64_t size() const = 0;             ///< number of records
   virtual Record get(int64_t index) const = 0;  ///< 0 <= index < size(); Error when the record can't be read
-  virtual int64_t label(int64_t index) const = 0;        ///< without reading the picture; kNoLabel
-  virtual std::vector<std::string> classes() const = 0;  ///< names by label; empty without labels
-  virtual std::string uri() const = 0;                   ///< as opened, paths absolute
-  bool labelled() const { return !classes().empty(); }   ///< whether records have labels
+  virtual int64_t label(int64_t index) const = 0;           ///< without reading the picture; kNoLabel
+  virtual std::vector<std::string> classes() const = 0;     ///< names by label; empty without labels
+  virtual std::string uri() const = 0;                      ///< as opened, paths absolute
+  virtual std::string modality() const { return "image"; }  ///< what its records are: image, audio
+  bool labelled() const { return !classes().empty(); }      ///< whether records have labels
 };
 
 /// A parsed URI `scheme:path?key=value&key=value` (contracts.md, "Data URIs").

@@ -23,27 +23,6 @@ struct Picture {
   std::vector<double> low, high, sum, sum_of_squares;  ///< by channel, in units of [0, 1]
 };
 
-/// Calls body(0) .. body(count - 1) from several threads; rethrows what one of them throws.
-void parallel(int64_t count, int64_t workers, const std::function<void(int64_t)>& body) {
-  std::atomic<int64_t> next{0};
-  std::exception_ptr failure;
-  std::mutex mutex;
-  const auto work = [&] {
-    try {
-      for (int64_t i = next++; i < count; i = next++) body(i);
-    } catch (...) {
-      next = count;
-      const std::scoped_lock lock(mutex);
-      failure = std::current_exception();
-    }
-  };
-  std::vector<std::thread> threads;
-  for (int64_t i = 1; i < std::min(workers, count); ++i) threads.emplace_back(work);
-  work();
-  for (auto& thread : threads) thread.join();
-  if (failure) std::rethrow_exception(failure);
-}
-
 io::Bytes bytes_of(const Record& record) {
   if (const auto* view = std::get_if<io::Bytes>(&record.content)) return *view;
   return std::as_bytes(std::span(std::get<std::string>(record.content)));
@@ -185,6 +164,26 @@ std::string tally(const std::map<Key, int64_t>& counts) {
 
 }  // namespace
 
+void parallel(int64_t count, int64_t workers, const std::function<void(int64_t)>& body) {
+  std::atomic<int64_t> next{0};
+  std::exception_ptr failure;
+  std::mutex mutex;
+  const auto work = [&] {
+    try {
+      for (int64_t i = next++; i < count; i = next++) body(i);
+    } catch (...) {
+      next = count;
+      const std::scoped_lock lock(mutex);
+      failure = std::current_exception();
+    }
+  };
+  std::vector<std::thread> threads;
+  for (int64_t i = 1; i < std::min(workers, count); ++i) threads.emplace_back(work);
+  work();
+  for (auto& thread : threads) thread.join();
+  if (failure) std::rethrow_exception(failure);
+}
+
 DataReport inspect_dataset(const Dataset& dataset, int64_t limit, int64_t channels, int64_t workers,
                            const io::ImageLimits& limits) {
   DataReport report;
@@ -269,5 +268,14 @@ std::string DataReport::to_text() const {
   for (const auto& line : broken) row("") << line << '\n';
   return out.str();
 }
+
+namespace {
+
+const Register<Inspector> registered{"image", {[](const Dataset& dataset, int64_t limit, int64_t workers) {
+                                       const auto report = inspect_dataset(dataset, limit, 0, workers);
+                                       return Inspection{report.to_json(), report.to_text()};
+                                     }}};
+
+}  // namespace
 
 }  // namespace lacuna::data

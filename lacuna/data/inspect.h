@@ -38,4 +38,19 @@ struct DataReport {
 DataReport inspect_dataset(const Dataset& dataset, int64_t limit = 0, int64_t channels = 0,
                            int64_t workers = 2, const io::ImageLimits& limits = {});
 
+/// What `lacuna inspect` says of a data set of one modality.
+struct Inspection {
+  nlohmann::json json;
+  std::string text;
+};
+
+/// Registered by a modality's name, in its own file.
+struct Inspector {
+  static const char* noun() { return "modality of data"; }
+  std::function<Inspection(const Dataset& dataset, int64_t limit, int64_t workers)> inspect;
+};
+
+/// Calls body(0) .. body(count - 1) from `workers` threads; rethrows what one of them throws.
+void parallel(int64_t count, int64_t workers, const std::function<void(int64_t)>& body);
+
 }  // namespace lacuna::data

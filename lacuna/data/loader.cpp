@@ -36,7 +36,8 @@ struct Job {
   int64_t rows = 0;
   Order order;
   int64_t epoch_first = 0;  ///< running number of the epoch's first sample
-  Batch batch;
+  std::unique_ptr<Filling> filling;
+  Batch batch;                              ///< labels, samples and keys; `filling` holds the inputs
   std::vector<std::vector<Broken>> broken;  ///< by row
   std::vector<char> filled;                 ///< by row
   std::exception_ptr failure;               ///< of anything but a broken record
@@ -49,8 +50,9 @@ constexpr int kMaxReplacements = 64;
 }  // namespace
 
 struct Loader::Impl {
-  Impl(std::shared_ptr<const Dataset> data, ImageTransform image_transform, LoaderConfig loader_config)
-      : dataset(std::move(data)), transform(std::move(image_transform)), config(loader_config) {
+  Impl(std::shared_ptr<const Dataset> data, std::shared_ptr<const Transform> input_transform,
+       LoaderConfig loader_config)
+      : dataset(std::move(data)), transform(std::move(input_transform)), config(loader_config) {
     LACUNA_ASSERT(config.batch_size > 0 && config.workers >= 0 && config.max_bad >= 0);
     LACUNA_ASSERT(config.world > 0 && config.rank >= 0 && config.rank < config.world);
     config.prefetch = std::max<int64_t>(config.prefetch, 1);
@@ -95,8 +97,7 @@ struct Loader::Impl {
     job->broken.resize(static_cast<size_t>(job->rows));
     job->filled.resize(static_cast<size_t>(job->rows));
     Batch& batch = job->batch;
-    batch.image =
-        at::empty({job->rows, transform.channels(), transform.size().h, transform.size().w}, at::kFloat);
+    job->filling = transform->begin(job->rows);
     batch.label = at::empty({job->rows}, at::kLong);
     batch.key.resize(static_cast<size_t>(job->rows));
     for (int64_t row = 0; row < job->rows; ++row) batch.sample.push_back(job->first + row);
@@ -111,8 +112,7 @@ struct Loader::Impl {
     try {
       Record record = dataset->get(index);
       key = record.key;
-      const int64_t pixels = transform.channels() * transform.size().area();
-      transform(record, Stream(config.seed, "augment", sample), batch.image.data_ptr<float>() + row * pixels);
+      job.filling->fill(row, record, Stream(config.seed, "augment", sample));
       batch.label.data_ptr<int64_t>()[row] = record.label;
       batch.key[static_cast<size_t>(row)] = std::move(record.key);
       return true;
@@ -225,15 +225,11 @@ struct Loader::Impl {
     std::vector<int64_t> kept;
     for (int64_t row = 0; row < job.rows; ++row)
       if (job.filled[static_cast<size_t>(row)] != 0) kept.push_back(row);
-    if (static_cast<int64_t>(kept.size()) == job.rows) return std::move(batch);
-    Batch out;
-    const auto rows = at::tensor(kept, at::kLong);
-    out.image = batch.image.index_select(0, rows);
-    out.label = batch.label.index_select(0, rows);
-    for (const int64_t row : kept) {
-      out.sample.push_back(batch.sample[static_cast<size_t>(row)]);
-      out.key.push_back(std::move(batch.key[static_cast<size_t>(row)]));
-    }
+    Batch out = job.filling->finish(kept);
+    Batch known = static_cast<int64_t>(kept.size()) == job.rows ? std::move(batch) : batch.select(kept);
+    out.label = std::move(known.label);
+    out.sample = std::move(known.sample);
+    out.key = std::move(known.key);
     return out;
   }
 
@@ -258,7 +254,7 @@ struct Loader::Impl {
   }
 
   std::shared_ptr<const Dataset> dataset;
-  ImageTransform transform;
+  std::shared_ptr<const Transform> transform;
   LoaderConfig config;
   int64_t batches = 0, epoch_samples = 0;
 
@@ -280,7 +276,8 @@ struct Loader::Impl {
   std::vector<std::thread> threads;
 };
 
-Loader::Loader(std::shared_ptr<const Dataset> dataset, ImageTransform transform, LoaderConfig config)
+Loader::Loader(std::shared_ptr<const Dataset> dataset, std::shared_ptr<const Transform> transform,
+               LoaderConfig config)
     : impl_(std::make_unique<Impl>(std::move(dataset), std::move(transform), config)) {}
 
 Loader::~Loader() = default;

@@ -2,6 +2,7 @@
 // Batches, made by worker threads, a bounded number ahead. Batch number n of an epoch is a pure function of
 // (seed, epoch, n, world, rank): workers, timing and resumes change nothing.
 
+#include <concepts>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -10,7 +11,7 @@
 
 #include "lacuna/data/batch.h"
 #include "lacuna/data/dataset.h"
-#include "lacuna/data/transform.h"
+#include "lacuna/data/input.h"
 
 namespace lacuna::data {
 
@@ -37,7 +38,12 @@ struct LoaderPosition {
 class Loader {
  public:
   /// Error when the set holds fewer records than one batch of all processes (with drop_last), or none.
-  Loader(std::shared_ptr<const Dataset> dataset, ImageTransform transform, LoaderConfig config);
+  Loader(std::shared_ptr<const Dataset> dataset, std::shared_ptr<const Transform> transform,
+         LoaderConfig config);
+  /// With a transform of its own.
+  template <std::derived_from<Transform> T>
+  Loader(std::shared_ptr<const Dataset> dataset, T transform, LoaderConfig config)
+      : Loader(std::move(dataset), std::make_shared<const T>(std::move(transform)), config) {}
   ~Loader();
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;

@@ -4,30 +4,32 @@
 #include <map>
 
 #include "lacuna/data/dataset.h"
+#include "lacuna/data/synthetic_speech.h"
 
 namespace lacuna::data {
 
 namespace {
 
-using Draw = std::function<at::Tensor(Size2 size, int64_t label, Stream random)>;
+using Content = decltype(Record::content);
+using Draw = std::function<Content(int64_t label, Stream random)>;
 
 class SyntheticDataset final : public Dataset {
  public:
   SyntheticDataset(std::string name, std::string uri, SyntheticConfig config,
-                   std::vector<std::string> classes, Draw draw)
+                   std::vector<std::string> classes, Draw draw, std::string modality = "image")
       : stream_(name + "/" + config.split),
         uri_(std::move(uri)),
         config_(std::move(config)),
         classes_(std::move(classes)),
-        draw_(std::move(draw)) {}
+        draw_(std::move(draw)),
+        modality_(std::move(modality)) {}
 
   int64_t size() const override { return config_.count; }
 
   Record get(int64_t index) const override {
     const auto sample = static_cast<uint64_t>(index);
     const int64_t of = label(index);
-    io::Image image{draw_(config_.size, of, Stream(seed(), stream_, sample)), 255};
-    return {str("synthetic:", stream_, "#", index), of, std::move(image)};
+    return {str("synthetic:", stream_, "#", index), of, draw_(of, Stream(seed(), stream_, sample))};
   }
 
   // Each run of as many records as there are classes holds every class once, in an order of its own.
@@ -39,6 +41,7 @@ class SyntheticDataset final : public Dataset {
 
   std::vector<std::string> classes() const override { return classes_; }
   std::string uri() const override { return uri_; }
+  std::string modality() const override { return modality_; }
 
  private:
   uint64_t seed() const { return static_cast<uint64_t>(config_.seed); }
@@ -47,6 +50,7 @@ class SyntheticDataset final : public Dataset {
   SyntheticConfig config_;
   std::vector<std::string> classes_;
   Draw draw_;
+  std::string modality_;
 };
 
 // Reads the query keys that `table` lists.
@@ -63,10 +67,10 @@ std::string opened_uri(const Uri& uri, const std::string& split) {
   return str(uri.text, uri.text.find('?') == std::string::npos ? '?' : '&', "split=", split);
 }
 
-struct ScenesConfig : SyntheticConfig {
+struct ScenesConfig : SyntheticPictures {
   int64_t classes = kMaxSceneClasses;
   void fields(Fields& f) {
-    SyntheticConfig::fields(f);
+    SyntheticPictures::fields(f);
     f("classes", classes, "the first so many shapes are drawn").range(2, kMaxSceneClasses);
   }
 };
@@ -78,14 +82,16 @@ std::shared_ptr<Dataset> open_scenes(Uri& uri) {
   take_query(uri, table);
   std::vector<std::string> names;
   for (int64_t i = 0; i < config.classes; ++i) names.emplace_back(kSceneShapes[static_cast<size_t>(i)].name);
-  return std::make_shared<SyntheticDataset>("scenes", opened_uri(uri, config.split), config, names,
-                                            draw_scene);
+  const auto draw = [size = config.size](int64_t label, Stream random) {
+    return Content(io::Image{draw_scene(size, label, random), 255});
+  };
+  return std::make_shared<SyntheticDataset>("scenes", opened_uri(uri, config.split), config, names, draw);
 }
 
-struct BandsConfig : SyntheticConfig {
+struct BandsConfig : SyntheticPictures {
   int64_t channels = 5;
   void fields(Fields& f) {
-    SyntheticConfig::fields(f);
+    SyntheticPictures::fields(f);
     f("channels", channels, "bands of a picture").range(1, 64);
   }
 };
@@ -96,14 +102,36 @@ std::shared_ptr<Dataset> open_bands(Uri& uri) {
   table.add("", config);
   take_query(uri, table);
   const std::vector<std::string> names(kBandClassNames, kBandClassNames + kBandClasses);
-  const auto draw = [channels = config.channels](Size2 size, int64_t label, Stream random) {
-    return draw_bands(size, channels, label, random);
+  const auto draw = [size = config.size, channels = config.channels](int64_t label, Stream random) {
+    return Content(io::Image{draw_bands(size, channels, label, random), 255});
   };
   return std::make_shared<SyntheticDataset>("bands", opened_uri(uri, config.split), config, names, draw);
 }
 
-const std::map<std::string, std::shared_ptr<Dataset> (*)(Uri&)> kSets{{"bands", open_bands},
-                                                                      {"scenes", open_scenes}};
+struct SpeechConfig : SyntheticConfig {
+  std::string label = "word";
+  void fields(Fields& f) {
+    SyntheticConfig::fields(f);
+    f("label", label, "what the classes are").choices({"word", "speaker"});
+  }
+};
+
+std::shared_ptr<Dataset> open_speech(Uri& uri) {
+  SpeechConfig config;
+  ConfigTable table;
+  table.add("", config);
+  take_query(uri, table);
+  const bool words = config.label == "word";
+  const auto draw = [words](int64_t label, Stream random) {
+    const int64_t other = random.below(words ? kSpeechSpeakers : kSpeechWords);
+    return Content(words ? draw_speech(label, other, random) : draw_speech(other, label, random));
+  };
+  return std::make_shared<SyntheticDataset>("speech", opened_uri(uri, config.split), config,
+                                            words ? speech_words() : speech_speakers(), draw, "audio");
+}
+
+const std::map<std::string, std::shared_ptr<Dataset> (*)(Uri&)> kSets{
+    {"bands", open_bands}, {"scenes", open_scenes}, {"speech", open_speech}};
 
 std::shared_ptr<Dataset> open_synthetic(Uri& uri) {
   const auto found = kSets.find(uri.path);
@@ -113,21 +141,26 @@ std::shared_ptr<Dataset> open_synthetic(Uri& uri) {
   fail(str("synthetic data set '", uri.path, "'"), "unknown", suggest(uri.path, names));
 }
 
-const Register<DatasetScheme> registered{"synthetic",
-                                         {"synthetic:scenes|bands?count=5000&size=96&seed=0&split=train",
-                                          "pictures drawn by the program: shapes in scenes (classes=10), or "
-                                          "textured fields of many bands (channels=5)",
-                                          open_synthetic, [](const Uri&) {
-                                            return std::vector<std::string>{"train", "test"};
-                                          }}};
+const Register<DatasetScheme> registered{
+    "synthetic",
+    {"synthetic:scenes|bands|speech?count=5000&size=96&seed=0&split=train",
+     "drawn by the program: shapes in scenes (classes=10), textured fields "
+     "of many bands (channels=5), spoken words (label=word|speaker)",
+     open_synthetic, [](const Uri&) {
+       return std::vector<std::string>{"train", "test"};
+     }}};
 
 }  // namespace
 
 void SyntheticConfig::fields(Fields& f) {
   f("count", count, "records of the split").range(1, 1e12);
-  f("size", size, "height and width of a picture").range(8, 4096);
   f("seed", seed, "another seed draws another set").range(0);
-  f("split", split, "the splits share no picture").choices({"train", "test"});
+  f("split", split, "the splits share no record").choices({"train", "test"});
+}
+
+void SyntheticPictures::fields(Fields& f) {
+  SyntheticConfig::fields(f);
+  f("size", size, "height and width of a picture").range(8, 4096);
 }
 
 }  // namespace lacuna::data

@@ -1,7 +1,7 @@
 #pragma once
-// Data sets drawn by the program: `synthetic:scenes`, `synthetic:bands`. They need no file, so that a first
-// run, a test or a benchmark works anywhere. A picture is a pure function of (seed, split, index, size);
-// nothing is kept.
+// Data sets drawn by the program: `synthetic:scenes`, `synthetic:bands`, `synthetic:speech`. They need no
+// file, so that a first run, a test or a benchmark works anywhere. A record is a pure function of (seed,
+// split, index, size); nothing is kept.
 
 #include <ATen/core/Tensor.h>
 
@@ -16,9 +16,14 @@ namespace lacuna::data {
 /// Query keys of every drawn set.
 struct SyntheticConfig {
   int64_t count = 5000;
-  Size2 size{96, 96};
   int64_t seed = 0;
   std::string split = "train";
+  void fields(Fields& f);
+};
+
+/// Query keys of drawn pictures.
+struct SyntheticPictures : SyntheticConfig {
+  Size2 size{96, 96};
   void fields(Fields& f);
 };
 

@@ -58,6 +58,30 @@ io::Image image_of(const Record& record, Decode decode) {
   return decode(std::as_bytes(std::span(std::get<std::string>(record.content))));
 }
 
+/// Pictures of one size: every row has its place from the beginning.
+class ImageFilling final : public Filling {
+ public:
+  ImageFilling(const ImageTransform& transform, int64_t rows)
+      : transform_(transform),
+        pixels_(transform.channels() * transform.size().area()),
+        image_(at::empty({rows, transform.channels(), transform.size().h, transform.size().w}, at::kFloat)) {}
+
+  void fill(int64_t row, const Record& record, Stream random) override {
+    transform_(record, random, image_.data_ptr<float>() + row * pixels_);
+  }
+
+  Batch finish(const std::vector<int64_t>& rows) override {
+    Batch batch;
+    batch.image = image_;
+    return std::ssize(rows) == image_.size(0) ? batch : batch.select(rows);
+  }
+
+ private:
+  const ImageTransform& transform_;
+  int64_t pixels_;
+  at::Tensor image_;
+};
+
 std::optional<Interpolation> interpolation_of(const std::string& name) {
   if (name == "random") return std::nullopt;
   return name == "bilinear" ? Interpolation::kBilinear : Interpolation::kBicubic;
@@ -192,6 +216,10 @@ ImageTransform ImageTransform::for_evaluation() const {
   out.rand_augment_.reset();
   out.config_.flip = out.config_.color_jitter = out.config_.erase_prob = 0;
   return out;
+}
+
+std::unique_ptr<Filling> ImageTransform::begin(int64_t rows) const {
+  return std::make_unique<ImageFilling>(*this, rows);
 }
 
 Resampling ImageTransform::plan(const io::Image& image, const io::Rect& crop,

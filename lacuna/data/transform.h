@@ -11,6 +11,7 @@
 #include "lacuna/core/draws.h"
 #include "lacuna/data/augment.h"
 #include "lacuna/data/dataset.h"
+#include "lacuna/data/input.h"
 #include "lacuna/data/resize.h"
 #include "lacuna/io/image.h"
 
@@ -60,7 +61,7 @@ struct Normalization {
 
 /// Record -> [C, H, W] float32: cropped and resized, flipped, RandAugment or colour jitter, normalised,
 /// erased; in this order, as timm's create_transform.
-class ImageTransform {
+class ImageTransform final : public Transform {
  public:
   /// `size`, `channels`: of the result. Error when an interpolation or the normalisation's length does not
   /// fit.
@@ -68,6 +69,11 @@ class ImageTransform {
                  io::ImageLimits limits = {});
   /// The same settings for evaluation: no randomness, resize and centre crop.
   ImageTransform for_evaluation() const;
+  std::shared_ptr<const Transform> evaluating() const override {
+    return std::make_shared<const ImageTransform>(for_evaluation());
+  }
+  /// Rows are written straight into the batch's tensor.
+  std::unique_ptr<Filling> begin(int64_t rows) const override;
   /// `out`: C*H*W floats. `random` belongs to this sample of this epoch.
   void operator()(const Record& record, Stream random, float* out) const;
   Size2 size() const { return size_; }

@@ -1,13 +1,15 @@
 // wds:PATTERN: WebDataset tar shards. Members that share a key (the name up to the first dot of its last
-// part) and lie next to each other are one record: KEY.jpg|png|tif|npy, with its label in KEY.cls (a number)
-// or KEY.json ("label").
+// part) and lie next to each other are one record: KEY.jpg|png|tif|npy or KEY.wav|flac|mp3|ogg, with its
+// label in KEY.cls (a number) or KEY.json ("label"), or in a field of KEY itself (label_field=1).
 
 #include <algorithm>
 #include <charconv>
 #include <unordered_set>
 
 #include "lacuna/core/error.h"
+#include "lacuna/data/audio.h"
 #include "lacuna/data/dataset.h"
+#include "lacuna/data/folder.h"
 #include "lacuna/io/tar.h"
 
 namespace lacuna::data {
@@ -99,14 +101,21 @@ int64_t parse_json_label(std::string_view text, const std::string& name) {
 
 class WebDataset final : public Dataset {
  public:
-  WebDataset(const std::vector<fs::path>& paths, std::string uri) : uri_(std::move(uri)) {
+  WebDataset(const std::vector<fs::path>& paths, std::string uri, int64_t label_field)
+      : uri_(std::move(uri)) {
     for (const auto& path : paths) {
       shards_.emplace_back(path);
       index_shard(shards_.size() - 1);
     }
     if (entries_.empty())
-      fail(uri_, "holds no picture (KEY.jpg, .jpeg, .png, .tif, .tiff or .npy)",
+      fail(uri_,
+           "holds no picture (KEY.jpg, .jpeg, .png, .tif, .tiff or .npy) and no sound (KEY.wav, .flac, .mp3, "
+           ".ogg)",
            "check what the shards hold");
+    if (label_field >= 0) {
+      label_by_name(label_field);
+      return;
+    }
     int64_t top = kNoLabel;
     for (const auto& entry : entries_) top = std::max(top, entry.label);
     if (top != kNoLabel) classes_ = class_names(paths.front().parent_path(), top + 1);
@@ -122,6 +131,7 @@ class WebDataset final : public Dataset {
   int64_t label(int64_t index) const override { return entries_[static_cast<size_t>(index)].label; }
   std::vector<std::string> classes() const override { return classes_; }
   std::string uri() const override { return uri_; }
+  std::string modality() const override { return sound_ ? "audio" : "image"; }
 
  private:
   struct Entry {
@@ -131,6 +141,28 @@ class WebDataset final : public Dataset {
 
   static std::string name_of(const io::TarFile& shard, const io::TarMember& member) {
     return shard.path().string() + "#" + member.name;
+  }
+
+  void label_by_name(int64_t field) {
+    std::vector<std::string> names;
+    for (const auto& entry : entries_) {
+      const std::string& name = shards_[entry.shard].members()[entry.member].name;
+      names.push_back(name.substr(name.rfind('/') + 1));  // npos + 1 = 0: the whole name
+    }
+    auto found = labels_of_names(names, field);
+    for (size_t i = 0; i < entries_.size(); ++i) entries_[i].label = found.labels[i];
+    classes_ = std::move(found.classes);
+  }
+
+  /// A shard holds pictures or sound, not both.
+  bool is_content(const std::string& extension, const std::string& name) {
+    const bool picture = is_picture_extension(extension), sound = is_sound_extension(extension);
+    if (!picture && !sound) return false;
+    if (!entries_.empty() && sound != sound_)
+      fail(name, str("is ", sound ? "sound" : "a picture", " among ", sound_ ? "sound" : "pictures"),
+           "keep them in shards of their own");
+    sound_ = sound;
+    return true;
   }
 
   void index_shard(size_t number) {
@@ -157,7 +189,7 @@ class WebDataset final : public Dataset {
           fail(name_of(shard, member), "its key occurs before, but not next to it",
                "write the shard sorted by name (tar --sort=name)");
       }
-      if (is_picture_extension(extension) && !entry) entry = Entry{number, i, kNoLabel};
+      if (!entry && is_content(extension, name_of(shard, member))) entry = Entry{number, i, kNoLabel};
       if (extension == "cls") label = parse_label(text_of(shard, member), name_of(shard, member));
       if (extension == "json" && label == kNoLabel)
         label = parse_json_label(text_of(shard, member), name_of(shard, member));
@@ -174,14 +206,17 @@ class WebDataset final : public Dataset {
   std::vector<io::TarFile> shards_;
   std::vector<Entry> entries_;
   std::vector<std::string> classes_;
+  bool sound_ = false;
 };
 
 std::shared_ptr<Dataset> open_webdataset(Uri& uri) {
   const auto shards = find_shards(uri.path);
   const auto splits = split_shards(shards);
   const std::string split = uri.take_split(names_of(splits));
-  return std::make_shared<WebDataset>(split.empty() ? shards : splits.at(split),
-                                      canonical_uri("wds", uri.path, split));
+  const int64_t label_field = take_label_field(uri);
+  std::string opened = canonical_uri("wds", uri.path, split);
+  if (label_field >= 0) opened += str(split.empty() ? '?' : '&', "label_field=", label_field);
+  return std::make_shared<WebDataset>(split.empty() ? shards : splits.at(split), opened, label_field);
 }
 
 const Register<DatasetScheme> registered{

@@ -4,16 +4,18 @@
 #include "lacuna/core/log.h"
 #include "lacuna/data/loader.h"
 #include "lacuna/eval/protocol.h"
+#include "lacuna/train/modality.h"
 
 namespace lacuna::eval {
 
 data::Loader make_loader(const Model& model, std::shared_ptr<data::Dataset> dataset,
                          const EvalConfig& config) {
-  const auto input = model.method->input();
-  io::ImageLimits limits;
-  limits.max_pixels = model.config->data.max_pixels;
-  const data::ImageTransform transform(model.config->augment, input.size, input.channels, model.normalization,
-                                       limits);
+  const auto& modality = model.config->modality();
+  if (dataset->modality() != model.method->input().modality)
+    fail(dataset->uri(),
+         str("holds ", dataset->modality(), ", and the weights are of a method of ",
+             model.method->input().modality),
+         str("give other data, e.g. ", modality.default_data()));
   data::LoaderConfig loader;
   loader.batch_size = config.batch_size;
   loader.workers = config.workers;
@@ -21,7 +23,8 @@ data::Loader make_loader(const Model& model, std::shared_ptr<data::Dataset> data
   loader.drop_last = false;
   if (model.processes) loader.rank = model.processes->rank(), loader.world = model.processes->world();
   loader.max_bad = model.config->data.max_bad;
-  return data::Loader(std::move(dataset), transform.for_evaluation(), loader);
+  return data::Loader(std::move(dataset),
+                      modality.transform(*model.config, model.method->input())->evaluating(), loader);
 }
 
 namespace {
@@ -50,8 +53,7 @@ Features extract_features(const Model& model, std::shared_ptr<data::Dataset> dat
     log::Progress progress("features");
     while (auto batch = loader.next_in_epoch()) {
       if (batch->size() == 0) continue;  // every record of it was broken
-      batch->image = batch->image.to(device);
-      features.push_back(model.method->features(*batch, options).cpu());
+      features.push_back(model.method->features(batch->to(device), options).cpu());
       labels.push_back(batch->label.cpu());
       samples.insert(samples.end(), batch->sample.begin(), batch->sample.end());
       progress.update(std::min(std::ssize(samples) * world, total), total);
@@ -61,7 +63,7 @@ Features extract_features(const Model& model, std::shared_ptr<data::Dataset> dat
     log::warn(str(loader.bad_records().size(), " records of ", dataset->uri(), " left out"));
   Features all{torch::cat(features), torch::cat(labels)};
   if (model.processes) all = gather(*model.processes, all, samples);
-  if (all.size() == 0) fail(dataset->uri(), "no picture that can be read", "run `lacuna inspect` on it");
+  if (all.size() == 0) fail(dataset->uri(), "no record that can be read", "run `lacuna inspect` on it");
   return all;
 }
 

@@ -7,6 +7,7 @@
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
 #include "lacuna/eval/protocol.h"
+#include "lacuna/train/preparation.h"
 #include "lacuna/train/trainer.h"
 
 namespace lacuna::eval {
@@ -93,9 +94,10 @@ std::unique_ptr<train::RunConfig> arm_config(const Claim& claim, const Arm& arm,
 double pretrain(const io::fs::path& run, std::unique_ptr<train::RunConfig> config) {
   const auto checkpoint = train::newest_checkpoint(run);
   if (checkpoint && checkpoint->state.value("finished", false)) return 0;
-  const bool resume = io::fs::exists(run / "config.toml");
-  if (resume) config = train::RunConfig::from_toml(read_toml((run / "config.toml").string()), run.string());
+  const auto begun = train::config_to_resume(run);
+  if (!begun.empty()) config = train::RunConfig::from_toml(read_toml(begun.string()), run.string());
   const double begin = log::monotonic_seconds();
+  const bool resume = train::prepare(*config, run, !begun.empty());
   train::Trainer(std::move(config), run, resume).run();
   return log::monotonic_seconds() - begin;
 }

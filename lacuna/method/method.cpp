@@ -6,6 +6,11 @@ bool Method::decays(const std::string& name, const Tensor& parameter) const {
   return parameter.dim() > 1 && !name.ends_with(".bias");
 }
 
+Frames Method::frames(const Batch& /*batch*/) {
+  fail("features of frames", "this method's input has no time",
+       "use a method of sound: `lacuna list methods`");
+}
+
 std::map<std::string, Tensor> Method::weights() const {
   auto out = nn::named_tensors(*this);
   std::erase_if(out, [](const auto& item) { return item.first.starts_with("ema."); });

@@ -25,6 +25,9 @@ struct Loss {
   Tensor total;                         ///< scalar, differentiable
   std::map<std::string, Tensor> parts;  ///< scalars that total is made of, logged as `loss.NAME`
   std::map<std::string, double> stats;  ///< further numbers worth logging
+  /// How many things `total` is the mean of (hidden frames), where that differs from batch to batch:
+  /// gradients of micro-batches and processes are then averaged by it. 0: all batches count alike.
+  double weight = 0;
 };
 
 /// Where training stands: `step` steps of `steps` are taken. The default is the end of a run, which is what
@@ -34,7 +37,8 @@ struct Progress {
   double epoch = 1, epochs = 1;
 };
 
-/// What a method's picture shows; undefined tensors where a method has no such thing.
+/// What a method's preview shows; undefined tensors where a method has no such thing. The modality of the
+/// method's input draws it (train/modality.h).
 struct Preview {
   Tensor image;      ///< [B, C, H, W] the input, normalised as the method saw it
   Tensor hidden;     ///< [B, h, w] bool at patch resolution, true = hidden
@@ -42,6 +46,12 @@ struct Preview {
   /// True when the target is normalised patch by patch: `predicted` was given each true patch's mean and
   /// deviation.
   bool per_patch_units = false;
+  Tensor wave;              ///< [B, N] sound, as the method heard it
+  Tensor wave_length;       ///< [B] int64: samples that are sound
+  Tensor hidden_frames;     ///< [B, T] bool, true = hidden
+  Tensor frame_length;      ///< [B] int64: frames that are sound
+  Tensor true_labels;       ///< [B, T] int64: what is to be predicted; -1 where that is not known
+  Tensor predicted_labels;  ///< [B, T] int64
   Tensor heat;              ///< [B, h, w] a number for each patch, drawn as colours over the picture
   std::string heat_title;   ///< what it means; lower-case letters, digits, hyphens and spaces
   std::string hidden_note;  ///< how `hidden` was chosen; the same characters
@@ -53,10 +63,17 @@ struct FeatureOptions {
       "default";  ///< default (the method's own) | token (class token) | avg (mean of patch tokens)
 };
 
-/// What a method eats: the loader resizes and converts pictures to this.
+/// What a method eats: the loader converts records to this.
 struct InputSpec {
-  int64_t channels = 3;
-  Size2 size;
+  int64_t channels = 3;            ///< of pictures
+  Size2 size;                      ///< of pictures
+  std::string modality = "image";  ///< image (batch.image) | audio (batch.wave): `Modality`, train/modality.h
+};
+
+/// Features of every frame of a signal in time.
+struct Frames {
+  std::vector<Tensor> layers;  ///< [B, T, D] float32: the input of the first block, then each block's output
+  Tensor length;               ///< [B] int64: frames that are signal, 1 .. T
 };
 
 /// A paper: parameters under the official names, and what the loop, evaluation and pictures ask of them.
@@ -76,7 +93,10 @@ class Method : public torch::nn::Module {
   virtual Tensor features(const Batch& batch, const FeatureOptions& options) = 0;
   /// What was hidden and what is predicted, without gradient.
   virtual Preview preview(const Batch& batch, Draws& draws) = 0;
-  virtual InputSpec input() const = 0;  ///< of batch.image
+  virtual InputSpec input() const = 0;
+  /// Frame by frame, of the whole signal: never masked, no randomness, no gradient. Error for a method whose
+  /// input has no time.
+  virtual Frames frames(const Batch& batch);
   /// Whether weight decay applies; the default is that of MAE and most followers: not to 1-D tensors and
   /// biases.
   virtual bool decays(const std::string& name, const Tensor& parameter) const;
@@ -107,6 +127,18 @@ class MethodConfig {
   virtual void resolve(const ConfigTable& /*table*/) {}
 };
 
+/// Weights under other libraries' names, for methods whose networks train/names.h does not know. Each is null
+/// where there is no such thing.
+struct WeightNames {
+  using Tensors = std::map<std::string, Tensor>;
+  /// Renames to official names; false, and nothing changed, when these are not the method's weights.
+  std::function<bool(Tensors&)> to_official;
+  /// Under the names of `format` ("hf", ...); Error when there is no such model there.
+  std::function<Tensors(const Tensors&, const std::string& format)> from_official;
+  /// The config that official tensors tell (nested); null when they are not the method's.
+  std::function<Json(const Tensors&)> infer;
+};
+
 /// What is registered for a method, in its own file.
 struct MethodInfo {
   static const char* noun() { return "method"; }
@@ -123,6 +155,8 @@ struct MethodInfo {
   std::vector<std::string> finetune = {};  ///< "train.layer_decay=0.65": the paper's settings of fine-tuning
   std::vector<std::string> tiny = {};      ///< what makes the method's smallest network: tests and smoke runs
   double smallest_batch = 1;  ///< below this the loss itself suffers (contrastive losses); 1 for pixel losses
+  WeightNames names = {};
+  std::string modality = "image";  ///< InputSpec::modality of its methods: whose keys its config has
   /// In some step some trainable parameter gets no gradient. With several processes the loop then searches
   /// each step's graph for what it uses.
   bool unused_parameters = false;

@@ -12,6 +12,7 @@
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
 #include "lacuna/data/loader.h"
+#include "lacuna/train/modality.h"
 #include "lacuna/train/trainer.h"
 
 namespace lacuna::train {
@@ -36,28 +37,28 @@ double peak_memory_mib() {
 }
 
 Batch random_batch(const RunConfig& config, const Method& method, torch::Device device) {
-  const auto input = method.input();
   const int64_t B = config.train.batch_size;
   SeededDraws draws(static_cast<uint64_t>(config.train.seed));
-  Batch batch;
-  batch.image = draws.normal("picture", {B, input.channels, input.size.h, input.size.w}).to(device);
+  Batch batch = config.modality().noise(config, method.input(), B, draws).to(device);
   const bool labelled = config.table.has("head.num_classes");
   const int64_t classes = labelled ? config.table.get("head.num_classes").get<int64_t>() : 1;
   batch.label = torch::arange(B).remainder(classes);
   for (int64_t i = 0; i < B; ++i) {
     batch.sample.push_back(i);
-    batch.key.push_back(str("picture ", i));
+    batch.key.push_back(str("record ", i));
   }
   return batch;
 }
 
 Json settings_of(const RunConfig& config) {
-  return {{"method", config.method},
-          {"encoder", config.table.get("encoder.arch")},
-          {"img_size", config.table.get("encoder.img_size")},
-          {"batch_size", config.train.batch_size},
-          {"precision", config.train.precision},
-          {"threads", at::get_num_threads()}};
+  Json out = {{"method", config.method},
+              {"batch_size", config.train.batch_size},
+              {"precision", config.train.precision},
+              {"threads", at::get_num_threads()}};
+  for (const char* key : {"arch", "img_size"})
+    if (const auto full = str("encoder.", key); config.table.has(full))
+      out[std::string(key) == "arch" ? "encoder" : key] = config.table.get(full);
+  return out;
 }
 
 /// Runs `program` with `arguments`, its output thrown away; Error when it fails.

@@ -1,6 +1,7 @@
 #include "lacuna/train/config.h"
 
 #include "lacuna/core/error.h"
+#include "lacuna/train/modality.h"
 #include "lacuna/train/schedule.h"
 
 namespace lacuna::train {
@@ -12,37 +13,30 @@ struct MethodKey {
   void fields(Fields& f) { f("method", name, "what is trained: `lacuna list methods`"); }
 };
 
-void check_normalization(const DataConfig& data, int64_t channels) {
-  for (const auto* values : {&data.mean, &data.std})
-    if (!values->empty() && static_cast<int64_t>(values->size()) != channels)
-      fail(values == &data.mean ? "data.mean" : "data.std",
-           str(values->size(), " values for ", channels, " channels"),
-           "give one value for each channel, or none");
-  if (data.mean.empty() != data.std.empty())
-    fail("data.mean and data.std", "only one of them is given", "give both, or none to have them measured");
-}
-
 }  // namespace
+
+void PictureConfig::fields(Fields& f) {
+  f("mean", mean, "normalisation, in units of [0, 1]; empty: measured on the data");
+  f("std", std, "normalisation, in units of [0, 1]; empty: measured on the data").range(1e-6);
+  f("max_pixels", max_pixels, "pictures with more pixels are refused").range(1);
+}
 
 void DataConfig::fields(Fields& f) {
   f("uri", uri, "what to train on: `lacuna list datasets`");
-  f("mean", mean, "normalisation, in units of [0, 1]; empty: measured on the data");
-  f("std", std, "normalisation, in units of [0, 1]; empty: measured on the data").range(1e-6);
   f("label_share", label_share,
     "share of each class's records that is used, chosen by train.seed; 0.01 for 1 %")
       .range(1e-9, 1);
   f("max_bad", max_bad, "broken records that are named and skipped before the run ends").range(0);
-  f("max_pixels", max_pixels, "pictures with more pixels are refused").range(1);
 }
 
 void HealthConfig::fields(Fields& f) {
   f("every", every, "steps between health checks; 0: ten over the run").range(0);
-  f("samples", samples, "pictures that rank, spread and k-NN are measured on; half as many are queries")
+  f("samples", samples, "records that rank, spread and k-NN are measured on; half as many are queries")
       .range(2);
   f("probe", probe,
     "labelled data for k-NN while training; empty: the training data where they are labelled");
   f("preview_every", preview_every, "steps between preview pictures; 0: six over the run").range(0);
-  f("preview_images", preview_images, "pictures in a preview").range(1, 64);
+  f("preview_images", preview_images, "records in a preview").range(1, 64);
   f("max_skipped", max_skipped, "steps skipped in a row (loss not finite, or a spike) before the run ends")
       .range(1);
   f("spike", spike, "a gradient norm this many times its running median is a spike and skipped; 0: off")
@@ -52,7 +46,7 @@ void HealthConfig::fields(Fields& f) {
 void TrainConfig::fields(Fields& f) {
   f("epochs", epochs, "passes over the data").range(0);
   f("steps", steps, "optimiser steps; overrides epochs unless -1; 0 writes the untrained network").range(-1);
-  f("batch_size", batch_size, "pictures in a batch of one process").range(1);
+  f("batch_size", batch_size, "records in a batch of one process").range(1);
   f("accum", accum, "batches whose gradients are averaged before a step").range(1);
   f("optimizer", optimizer, "update rule").choices({"adamw", "lars", "sgd"});
   f("lr", lr, "peak learning rate; 0: base_lr * effective batch / lr_batch").range(0);
@@ -68,8 +62,8 @@ void TrainConfig::fields(Fields& f) {
   f("base_warmup_lr", base_warmup_lr, "warmup_lr for an effective batch of lr_batch").range(0);
   f("warmup_epochs", warmup_epochs, "epochs over which the learning rate rises").range(0);
   f("schedule", schedule,
-    "course of the learning rate: cosine (MAE's), or timm_cosine, multistep, linear as SimMIM sets them by "
-    "iteration")
+    "course of the learning rate: cosine (MAE's); timm_cosine, multistep, linear as SimMIM sets them by "
+    "iteration; polynomial: fairseq's, straight down to min_lr")
       .choices(schedule_names());
   f("milestones", milestones, "multistep: epochs at which the rate is multiplied by gamma").range(0);
   f("gamma", gamma, "multistep: factor at a milestone").range(0);
@@ -78,6 +72,7 @@ void TrainConfig::fields(Fields& f) {
       .range(0, 1);
   f("weight_decay", weight_decay, "decoupled weight decay (LARS, SGD: added to the gradient)").range(0);
   f("betas", betas, "AdamW's averaging of gradient and square").range(0, 1);
+  f("eps", eps, "AdamW's epsilon").range(0);
   f("momentum", momentum, "momentum of LARS and SGD").range(0, 1);
   f("clip_grad", clip_grad, "largest global gradient norm; 0: off").range(0);
   f("precision", precision, "arithmetic of forward and backward; weights stay fp32")
@@ -111,11 +106,12 @@ void TrainConfig::fields(Fields& f) {
 
 RunConfig::RunConfig(const std::string& method_name) : method(method_name) {
   method_config = info().make_config();
+  data.uri = modality().default_data();
   MethodKey key{method};
   table.add("", key);
   table.add("data", data);
   table.add("", *method_config);
-  table.add("augment", augment);
+  modality().add_keys(*this);
   table.add("train", train);
   table.add("health", health);
   for (const auto& assignment : info().defaults) {
@@ -135,17 +131,18 @@ std::unique_ptr<RunConfig> RunConfig::from_toml(const Json& document, const std:
 
 void RunConfig::resolve() {
   method_config->resolve(table);
-  check_normalization(data, table.get("encoder.in_chans").get<int64_t>());
+  modality().resolve(*this);
   if (train.betas.size() != 2)
     fail("train.betas", str(train.betas.size(), " values"), "give two, e.g. [0.9, 0.95]");
-  if (augment.scale.size() != 2 || augment.ratio.size() != 2)
-    fail("augment.scale and augment.ratio", "not two values each",
-         "give smallest and largest, e.g. [0.2, 1.0]");
 }
 
 std::string RunConfig::to_toml() const { return table.to_toml(); }
 
 const MethodInfo& RunConfig::info() const { return Registry<MethodInfo>::instance().get(method); }
+
+const Modality& RunConfig::modality() const {
+  return *Registry<ModalityEntry>::instance().get(info().modality).modality;
+}
 
 std::shared_ptr<Method> RunConfig::make_method() const {
   SeededDraws draws(static_cast<uint64_t>(train.seed));

@@ -6,19 +6,27 @@
 #include <vector>
 
 #include "lacuna/core/config.h"
+#include "lacuna/data/audio.h"
 #include "lacuna/data/loader.h"
 #include "lacuna/data/transform.h"
 #include "lacuna/method/method.h"
 
 namespace lacuna::train {
 
-/// Keys `data.*`.
-struct DataConfig {
-  std::string uri = "synthetic:scenes";
+class Modality;
+
+/// Keys `data.*` of pictures.
+struct PictureConfig {
   std::vector<double> mean, std;  ///< empty: measured on the data
-  double label_share = 1;         ///< of the labels that may be learnt from
-  int64_t max_bad = 10;
   int64_t max_pixels = int64_t{1} << 28;
+  void fields(Fields& f);
+};
+
+/// Keys `data.*` of every modality.
+struct DataConfig : PictureConfig {
+  std::string uri;
+  double label_share = 1;  ///< of the labels that may be learnt from
+  int64_t max_bad = 10;
   void fields(Fields& f);
 };
 
@@ -54,6 +62,7 @@ struct TrainConfig {
   double layer_decay = 1;          ///< each layer's rate over that of the next one
   double weight_decay = 0.05;
   std::vector<double> betas{0.9, 0.999};
+  double eps = 1e-8;                ///< of AdamW
   double momentum = 0.9;            ///< of LARS and SGD
   double clip_grad = 0;             ///< global norm; 0: off
   std::string precision = "fp32";   ///< fp32 | bf16 | fp16 (autocast; weights and optimiser stay fp32)
@@ -90,12 +99,14 @@ class RunConfig {
   void resolve();
   std::string to_toml() const;
   const MethodInfo& info() const;
+  const Modality& modality() const;             ///< of the method's input
   std::shared_ptr<Method> make_method() const;  ///< initial weights drawn from train.seed
 
   std::string method;
   std::unique_ptr<MethodConfig> method_config;
   DataConfig data;
-  data::AugmentConfig augment;
+  data::AugmentConfig augment;  ///< of pictures
+  data::AudioConfig audio;      ///< of sound
   TrainConfig train;
   HealthConfig health;
   ConfigTable table;

@@ -40,16 +40,6 @@ class MemoryWatch final : public c10::MemoryReportingInfoBase {
 
 double bytes_of(const Tensor& tensor) { return static_cast<double>(tensor.nbytes()); }
 
-Batch first_rows(const Batch& batch, int64_t rows, torch::Device device) {
-  const auto count = static_cast<std::ptrdiff_t>(rows);
-  Batch out;
-  out.image = batch.image.narrow(0, 0, rows).to(device);
-  out.label = batch.label.narrow(0, 0, rows);
-  out.sample.assign(batch.sample.begin(), batch.sample.begin() + count);
-  out.key.assign(batch.key.begin(), batch.key.begin() + count);
-  return out;
-}
-
 /// Most bytes held beside weights and gradients while `batch` passes forward and backward.
 double pass_bytes(Method& method, const Batch& batch, const TrainConfig& config) {
   const auto watch = std::make_shared<MemoryWatch>();
@@ -57,7 +47,7 @@ double pass_bytes(Method& method, const Batch& batch, const TrainConfig& config)
   SeededDraws draws(static_cast<uint64_t>(config.seed), 0, batch.sample);
   Loss loss;
   {
-    const ForwardMode mode(config, batch.image.device().type());
+    const ForwardMode mode(config, batch.device().type());
     loss = method.forward(batch, draws);
   }
   loss.total.backward();
@@ -88,7 +78,7 @@ MemoryEstimate estimate_memory(Method& method, const std::shared_ptr<data::Datas
   data::Loader loader(dataset, make_transform(config, method), loader_config(config, out.large, 0));
   const auto batch = loader.next();
   const auto pass = [&](int64_t rows) {
-    return pass_bytes(method, first_rows(batch, rows, device), config.train);
+    return pass_bytes(method, batch.first(rows).to(device), config.train);
   };
   pass(out.small);  // libraries set themselves up
   const double small = pass(out.small), large = pass(out.large);
@@ -97,7 +87,7 @@ MemoryEstimate estimate_memory(Method& method, const std::shared_ptr<data::Datas
   out.activations = large + each * static_cast<double>(config.train.batch_size - out.large);
   for (auto& parameter : method.parameters()) parameter.mutable_grad().reset();
   // Held ready, the one being made and the one in use.
-  out.batches = bytes_of(batch.image) / static_cast<double>(out.large) *
+  out.batches = batch.input_bytes() / static_cast<double>(out.large) *
                 static_cast<double>(config.train.batch_size * (config.train.prefetch + 2));
   return out;
 }
@@ -127,8 +117,7 @@ MeasuredStep measure_steps(Method& method, const std::shared_ptr<data::Dataset>&
     const double begun = log::monotonic_seconds(), waited_before = loader.wait_seconds();
     std::vector<Batch> batches;
     for (int64_t i = 0; i < config.train.accum; ++i) {
-      batches.push_back(loader.next());
-      batches.back().image = batches.back().image.to(device);
+      batches.push_back(loader.next().to(device));
     }
     take_step(
         method, *optimizer, batches, [](double) { return 0.0; }, config.train, state);
@@ -248,13 +237,13 @@ std::string DryRun::to_text() const {
   out << "memory      about " << gigabytes(memory.total()) << " on " << device << ": weights "
       << gigabytes(memory.weights) << ", gradients " << gigabytes(memory.gradients) << ", optimiser "
       << gigabytes(memory.optimizer) << ", activations " << gigabytes(memory.activations)
-      << " (from passes of " << memory.small << " and " << memory.large << " pictures); batches held ready "
+      << " (from passes of " << memory.small << " and " << memory.large << " records); batches held ready "
       << gigabytes(memory.batches) << "\n";
   out << "steps       " << plan.steps << ", " << plan.steps_per_epoch << " an epoch\n";
   if (step)
     out << "time        about " << log::duration(step->seconds * static_cast<double>(plan.steps)) << ": "
         << short_number(step->seconds) << " s a step, "
-        << short_number(static_cast<double>(plan.effective_batch) / step->seconds) << " pictures/s, "
+        << short_number(static_cast<double>(plan.effective_batch) / step->seconds) << " records/s, "
         << std::lround(100 * step->data_share) << " % of it waiting for data (median of " << step->steps
         << "; without health checks and checkpoints)\n";
   else

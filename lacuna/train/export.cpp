@@ -168,10 +168,17 @@ io::Tensors without_pretraining(const io::Tensors& official) {
 
 void export_weights(const Weights& weights, const RunConfig& config, const std::string& format,
                     const io::fs::path& folder) {
-  const auto encoder = encoder_of(config);
-  const Json description = format == "hf"     ? hf_config(config, encoder)
-                           : format == "timm" ? timm_config(config, encoder)
-                                              : Json();
+  const auto& own_names = config.info().names.from_official;
+  const auto named = [&](const io::Tensors& tensors) {
+    return own_names && format != "official" ? own_names(tensors, format) : from_official(tensors, format);
+  };
+  // Methods with names of their own bring tensors alone: no description of a picture's encoder fits them.
+  const bool described = !own_names && format != "official";
+  const auto encoder = described ? encoder_of(config) : nn::EncoderConfig();
+  const Json description = !described       ? Json()
+                           : format == "hf" ? hf_config(config, encoder)
+                                            : timm_config(config, encoder);
+  const auto whole = named(weights.tensors), part = named(without_pretraining(weights.tensors));
   if (io::fs::exists(folder)) fail(folder.string(), "is already there", "give another --out, or remove it");
   io::Metadata metadata{{"format", "pt"}, {"lacuna.exported_from", weights.origin}};
   if (format == "official")
@@ -179,11 +186,10 @@ void export_weights(const Weights& weights, const RunConfig& config, const std::
   const auto parent = io::fs::absolute(folder).parent_path();
   io::make_folder(parent);
   io::write_folder_atomically(folder, [&](const io::fs::path& inside) {
-    io::save_safetensors(inside / "model.safetensors", from_official(weights.tensors, format), metadata);
-    io::save_safetensors(inside / "encoder.safetensors",
-                         from_official(without_pretraining(weights.tensors), format), metadata);
+    io::save_safetensors(inside / "model.safetensors", whole, metadata);
+    io::save_safetensors(inside / "encoder.safetensors", part, metadata);
     if (!description.is_null()) io::write_atomically(inside / "config.json", description.dump(2) + "\n");
-    if (format == "hf")
+    if (format == "hf" && described)
       io::write_atomically(inside / "preprocessor_config.json",
                            hf_preprocessor(config, encoder).dump(2) + "\n");
   });

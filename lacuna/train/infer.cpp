@@ -237,9 +237,28 @@ std::unique_ptr<RunConfig> inferred_conv_net(const Weights& weights, const Json&
   return config;
 }
 
+/// By the method that knows these tensors; null when none does.
+std::unique_ptr<RunConfig> inferred_by_method(const Weights& weights,
+                                              const std::vector<std::string>& settings) {
+  const auto& methods = Registry<MethodInfo>::instance();
+  for (const auto& name : methods.names()) {
+    const auto& infer = methods.get(name).names.infer;
+    const Json found = infer ? infer(weights.tensors) : Json();
+    if (found.is_null()) continue;
+    auto config = std::make_unique<RunConfig>(name);
+    config->table.merge(found, weights.origin);
+    for (const auto& setting : settings) config->table.set_assignment(setting, "--set");
+    log::info(str(weights.origin, ": no config inside; read off its tensors: ", name, " ",
+                  found["encoder"].dump()));
+    return config;
+  }
+  return nullptr;
+}
+
 std::unique_ptr<RunConfig> inferred(const Weights& weights, const std::vector<std::string>& settings) {
   if (const auto network = nn::recognize_conv_net(weights.tensors))
     return inferred_conv_net(weights, *network, settings);
+  if (auto config = inferred_by_method(weights, settings)) return config;
   const auto prefixed = with_encoder_prefix(weights.tensors);
   const Sizes sizes{prefixed, weights.origin}, plain{weights.tensors, weights.origin};
   const auto kind = kind_of(sizes);

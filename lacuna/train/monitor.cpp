@@ -4,14 +4,15 @@
 
 #include <algorithm>
 
+#include "lacuna/core/error.h"
 #include "lacuna/data/loader.h"
-#include "lacuna/train/picture.h"
+#include "lacuna/train/modality.h"
 
 namespace lacuna::train {
 
 namespace {
 
-constexpr int64_t kFeatureBatch = 64, kSkillPictures = 64, kNeighbours = 20;
+constexpr int64_t kFeatureBatch = 64, kNeighbours = 20;
 
 // Sets evaluation mode, and training mode again when it goes.
 class Evaluating {
@@ -38,8 +39,8 @@ std::vector<int64_t> spread_records(int64_t size, int64_t skip, int64_t count) {
 }  // namespace
 
 Monitor::Monitor(const RunConfig& config, const std::shared_ptr<data::Dataset>& training,
-                 const data::ImageTransform& transform, torch::Device device)
-    : config_(config), transform_(transform.for_evaluation()), device_(device) {
+                 const data::Transform& transform, torch::Device device)
+    : config_(config), transform_(transform.evaluating()), device_(device) {
   const auto probe =
       config.health.probe.empty() ? training : data::open_dataset(config.health.probe, "train");
   const int64_t bank = std::min(config.health.samples, std::max<int64_t>(1, probe->size() * 2 / 3));
@@ -54,37 +55,38 @@ Monitor::Monitor(const RunConfig& config, const std::shared_ptr<data::Dataset>& 
   chance_ = counts.max().item<double>() / static_cast<double>(query_.label.size(0));
 }
 
-Monitor::Pictures Monitor::read(const std::shared_ptr<data::Dataset>& dataset,
-                                std::vector<int64_t> records) const {
+Monitor::Records Monitor::read(const std::shared_ptr<data::Dataset>& dataset,
+                               std::vector<int64_t> records) const {
   const data::LoaderConfig loading{.batch_size = kFeatureBatch,
                                    .workers = config_.train.workers,
                                    .shuffle = false,
                                    .drop_last = false,
                                    .max_bad = static_cast<int64_t>(records.size())};
   data::Loader loader(data::subset(dataset, std::move(records)), transform_, loading);
-  std::vector<Tensor> images, labels;
+  Records out;
+  std::vector<Tensor> labels;
   while (auto batch = loader.next_in_epoch()) {
-    images.push_back(batch->image);
+    if (batch->size() == 0) continue;  // every record of it was broken
+    out.batches.push_back(batch->to(device_));
     labels.push_back(batch->label);
   }
-  return {torch::cat(images), torch::cat(labels)};
+  if (out.batches.empty())
+    fail(dataset->uri(), "none of the records to watch the run on can be read", "run `lacuna inspect` on it");
+  out.label = torch::cat(labels);
+  return out;
 }
 
-Tensor Monitor::features(Method& method, const Tensor& images) const {
+Tensor Monitor::features(Method& method, const Records& records) const {
   std::vector<Tensor> out;
-  for (const auto& chunk : images.split(kFeatureBatch)) {
-    Batch batch;
-    batch.image = chunk.to(device_);
+  for (const auto& batch : records.batches)
     out.push_back(method.features(batch, {.pool = "avg"}).cpu());  // early on a class token says little
-  }
   return torch::cat(out);
 }
 
 Preview Monitor::preview(Method& method, int64_t count) const {
-  Batch batch;
-  batch.image = query_.image.slice(0, 0, count).to(device_);
+  const auto& batch = query_.batches.front();
   SeededDraws draws(static_cast<uint64_t>(config_.train.seed));
-  return method.preview(batch, draws);
+  return method.preview(batch.first(std::min(count, batch.size())), draws);
 }
 
 Health Monitor::check(Method& method, int64_t step) const {
@@ -92,16 +94,15 @@ Health Monitor::check(Method& method, int64_t step) const {
   const Evaluating evaluating(method);
   Health health;
   health.step = step;
-  const auto shown = preview(method, kSkillPictures);
-  if (shown.predicted.defined()) {
+  if (const auto skill = config_.modality().skill(preview(method, kFeatureBatch))) {
     health.has_skill = true;
-    health.skill = reconstruction_skill(shown);
+    health.skill = *skill;
   }
-  const auto bank = features(method, bank_.image);
+  const auto bank = features(method, bank_);
   health.spread = feature_spread(bank);
   if (labelled()) {
-    health.knn = knn_top1(bank, bank_.label, features(method, query_.image), query_.label, kNeighbours, 0.07,
-                          classes_);
+    health.knn =
+        knn_top1(bank, bank_.label, features(method, query_), query_.label, kNeighbours, 0.07, classes_);
     health.knn_chance = chance_;
   }
   return health;
@@ -110,7 +111,7 @@ Health Monitor::check(Method& method, int64_t step) const {
 Tensor Monitor::panel(Method& method) const {
   const torch::NoGradGuard no_grad;
   const Evaluating evaluating(method);
-  return preview_panel(preview(method, config_.health.preview_images), transform_.normalization());
+  return config_.modality().panel(preview(method, config_.health.preview_images), config_);
 }
 
 }  // namespace lacuna::train

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "lacuna/core/error.h"
+#include "lacuna/method/method.h"
 
 namespace lacuna::train {
 
@@ -260,7 +261,8 @@ io::Tensors with_encoder_prefix(io::Tensors tensors) {
 }
 
 bool is_pretraining_only(const std::string& name) {
-  return name.starts_with("decoder") || name.ends_with("mask_token");
+  return name.starts_with("decoder") || name.ends_with("mask_token") || name.starts_with("final_proj.") ||
+         name.starts_with("label_embs_concat");
 }
 
 bool is_derived(const std::string& name) {
@@ -273,6 +275,10 @@ std::string format_of(const io::Tensors& tensors) {
 }
 
 io::Tensors to_official(io::Tensors tensors) {
+  const auto& methods = Registry<MethodInfo>::instance();
+  for (const auto& name : methods.names())
+    if (const auto& convert = methods.get(name).names.to_official; convert && convert(tensors))
+      return tensors;
   const std::string format = format_of(tensors);
   if (format == "timm") return move_head(shift_merging(std::move(tensors), -1), "head.fc.", "head.");
   if (format == "official") return tensors;

@@ -19,11 +19,6 @@ constexpr int64_t kTitleScale = 2, kNoteScale = 1;
 constexpr uint8_t kPaper = 250, kInk = 45, kFaintInk = 110;
 constexpr double kHiddenGrey = 0.8;
 
-struct Column {
-  std::string title, note;
-  Tensor pictures;  ///< [B, 3, H, W] in [0, 1]
-};
-
 /// Which channels are shown; more than one are red, green and blue.
 std::vector<int64_t> shown_channels(int64_t channels) {
   if (channels < 3) return {0};
@@ -83,11 +78,11 @@ Tensor heat_map(const Tensor& heat, const Tensor& original) {
   return kGreyShare * original.mean(1, true) + (1 - kGreyShare) * colour;
 }
 
-std::vector<Column> make_columns(const Preview& preview, const data::Normalization& normalization) {
+std::vector<PanelColumn> make_columns(const Preview& preview, const data::Normalization& normalization) {
   const Tensor originals = to_data_units(preview.image, normalization);
   const Contrast contrast(originals);
   const Tensor original = contrast(originals);
-  std::vector<Column> columns{{"original", channel_note(preview.image.size(1)), original}};
+  std::vector<PanelColumn> columns{{"original", channel_note(preview.image.size(1)), original}};
   Tensor hidden;
   if (preview.hidden.defined()) {
     hidden = blow_up(preview.hidden.to(at::kBool), original);
@@ -107,14 +102,18 @@ std::vector<Column> make_columns(const Preview& preview, const data::Normalizati
 
 Tensor preview_panel(const Preview& preview, const data::Normalization& normalization) {
   const torch::NoGradGuard no_grad;
-  const std::vector<Column> columns = make_columns(preview, normalization);
-  const int64_t rows = preview.image.size(0), height = preview.image.size(2), width = preview.image.size(3);
+  return draw_panel(make_columns(preview, normalization));
+}
+
+Tensor draw_panel(const std::vector<PanelColumn>& columns) {
+  const Tensor& shown = columns.front().pictures;
+  const int64_t rows = shown.size(0), height = shown.size(2), width = shown.size(3);
   const int64_t longer = std::max(height, width);
   const int64_t factor = (kLeastSide + longer - 1) / longer;
   const Size2 picture{height * factor, width * factor};
 
   int64_t column_width = picture.w, note_height = 0;
-  for (const Column& column : columns) {
+  for (const PanelColumn& column : columns) {
     column_width =
         std::max({column_width, text_width(column.title, kTitleScale), text_width(column.note, kNoteScale)});
     if (!column.note.empty()) note_height = kGlyphHeight * kNoteScale;
@@ -126,7 +125,7 @@ Tensor preview_panel(const Preview& preview, const data::Normalization& normaliz
 
   Tensor canvas = at::full({head + rows * (picture.h + kGap), kGap + count * pitch, 3}, kPaper, at::kByte);
   for (int64_t c = 0; c < count; ++c) {
-    const Column& column = columns[c];
+    const PanelColumn& column = columns[c];
     const int64_t left = kGap + c * pitch;
     const auto centred = [&](int64_t size) { return left + (column_width - size) / 2; };
     draw_text(canvas, column.title, kGap - 2, centred(text_width(column.title, kTitleScale)), kTitleScale,

@@ -1,10 +1,22 @@
 #pragma once
 // Side-by-side pictures of what was hidden and what was predicted.
 
+#include <string>
+#include <vector>
+
 #include "lacuna/data/transform.h"
 #include "lacuna/method/method.h"
 
 namespace lacuna::train {
+
+/// One column of a panel.
+struct PanelColumn {
+  std::string title, note;  ///< small letters, digits, hyphens; the note stands below, in small
+  Tensor pictures;          ///< [B, 3, H, W] in [0, 1]
+};
+/// [H', W', 3] uint8: columns side by side, a row for each of the B; pictures that are small are enlarged by
+/// a whole factor. `note` stands below the first title.
+Tensor draw_panel(const std::vector<PanelColumn>& columns);
 
 /// [H', W', 3] uint8: a row for each image: original, what the encoder saw (hidden patches grey), prediction,
 /// prediction under the visible patches; a caption above each column in a built-in bitmap font; small images

@@ -10,7 +10,9 @@
 
 namespace lacuna::train {
 
-std::vector<std::string> schedule_names() { return {"cosine", "timm_cosine", "multistep", "linear"}; }
+std::vector<std::string> schedule_names() {
+  return {"cosine", "timm_cosine", "multistep", "linear", "polynomial"};
+}
 
 double cosine_lr(double epoch, double epochs, double warmup_epochs, double lr, double min_lr,
                  double warmup_lr) {
@@ -28,6 +30,8 @@ double IterationSchedule::at(double t, double lr) const {
     const auto passed = std::count_if(milestones.begin(), milestones.end(), [&](double m) { return m <= t; });
     return lr * std::pow(gamma, static_cast<double>(passed));
   }
+  if (type == "polynomial")
+    return t >= steps ? min_lr : min_lr + (lr - min_lr) * (1 - (t - warmup) / (steps - warmup));
   LACUNA_ASSERT(type == "linear");
   return lr - (lr - lr * lr_min_rate) * (t - warmup) / (steps - warmup);
 }
@@ -44,7 +48,9 @@ double learning_rate(const TrainConfig& config, const Plan& plan, int64_t step, 
                              .warmup_lr = plan.warmup_lr,
                              .gamma = config.gamma};
   for (const double epoch : config.milestones) schedule.milestones.push_back(epoch * per_epoch);
-  return schedule.at(static_cast<double>(std::max<int64_t>(step - 1, 0)), plan.lr * lr_scale);
+  // fairseq counts finished updates, SimMIM's scheduler lags one behind.
+  const int64_t t = config.schedule == "polynomial" ? step : std::max<int64_t>(step - 1, 0);
+  return schedule.at(static_cast<double>(t), plan.lr * lr_scale);
 }
 
 }  // namespace lacuna::train

@@ -9,7 +9,7 @@ namespace lacuna::train {
 struct Plan;
 struct TrainConfig;
 
-/// "cosine", "timm_cosine", "multistep", "linear".
+/// "cosine", "timm_cosine", "multistep", "linear", "polynomial".
 std::vector<std::string> schedule_names();
 
 /// Linear warm-up from `warmup_lr`, then half a cosine to min_lr, by fractional epoch (MAE, util/lr_sched.py,
@@ -22,6 +22,8 @@ double cosine_lr(double epoch, double epochs, double warmup_epochs, double lr, d
 ///   timm_cosine: min_lr + (lr - min_lr) (1 + cos(pi t / steps)) / 2, t not shifted by the warm-up; min_lr
 ///   from `steps` on multistep:   lr * gamma ^ (number of milestones <= t) linear:      from lr to
 ///   lr_min_rate * lr over the iterations after the warm-up
+///   polynomial:  from lr to min_lr over the iterations after the warm-up (fairseq's polynomial_decay, power
+///   1)
 struct IterationSchedule {
   std::string type = "timm_cosine";
   double steps = 0, warmup = 0;  ///< iterations

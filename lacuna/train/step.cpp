@@ -33,17 +33,28 @@ std::string unsound(const StepResult& result, SpikeDetector& spikes) {
   return "";
 }
 
-/// One message a step: the numbers that are logged and whether to stop.
-void average(StepResult& result, Processes& processes) {
-  std::vector<double> values{result.loss, result.stop ? 1.0 : 0.0};
+/// One message a step: the numbers that are logged, whether to stop, and the sum of the losses' weights.
+void average(StepResult& result, double& weight, Processes& processes) {
+  std::vector<double> values{result.loss, result.stop ? 1.0 : 0.0, weight};
   for (const auto* numbers : {&result.parts, &result.stats})
     for (const auto& [name, value] : *numbers) values.push_back(value);
   processes.mean(values);
   auto next = values.begin();
   result.loss = *next++;
   result.stop = *next++ > 0;
+  weight = *next++;
   for (auto* numbers : {&result.parts, &result.stats})
     for (auto& [name, value] : *numbers) value = *next++;
+}
+
+/// Sums of weighted losses become means: `weight` is the mean over the processes of the sum of their weights.
+void divide_by_weight(StepResult& result, const std::vector<ParamGroup>& groups, double weight) {
+  result.loss /= weight;
+  for (auto* numbers : {&result.parts, &result.stats})
+    for (auto& [name, value] : *numbers) value /= weight;
+  for (const auto& group : groups)
+    for (const auto& parameter : group.params)
+      if (parameter.grad().defined()) parameter.grad().div_(weight);
 }
 
 }  // namespace
@@ -88,15 +99,18 @@ StepResult take_step(Method& method, Optimizer& optimizer, const std::vector<Bat
                      const Rate& rate, const TrainConfig& config, StepState& state,
                      GradientAverager* averager) {
   StepResult result;
-  const double weight = 1.0 / static_cast<double>(batches.size());
+  const double alike = 1.0 / static_cast<double>(batches.size());
+  double weights = 0;
   optimizer.zero_grad();
   for (const auto& batch : batches) {
     SeededDraws draws(static_cast<uint64_t>(config.seed), 0, batch.sample);
     Loss loss;
     {
-      const ForwardMode mode(config, batch.image.device().type());
+      const ForwardMode mode(config, batch.device().type());
       loss = method.forward(batch, draws);
     }
+    const double weight = loss.weight > 0 ? loss.weight : alike;
+    weights += loss.weight;
     result.loss += weight * loss.total.item<double>();
     add_scalars(loss.parts, weight, result.parts);
     for (const auto& [name, value] : loss.stats) result.stats[name] += weight * value;
@@ -110,7 +124,8 @@ StepResult take_step(Method& method, Optimizer& optimizer, const std::vector<Bat
     }
   }
   result.stop = SignalGuard::requested();
-  if (averager != nullptr) average(result, averager->processes());
+  if (averager != nullptr) average(result, weights, averager->processes());
+  if (weights > 0) divide_by_weight(result, optimizer.groups(), weights);
   if (state.scaler.scale() != 1) scale_gradients(optimizer.groups(), 1 / state.scaler.scale());
   result.grad_norm = std::isfinite(result.loss) ? gradient_norm(optimizer.groups()) : NAN;
   if (std::isfinite(result.loss)) result.rescaled = state.scaler.update(std::isfinite(result.grad_norm));

@@ -6,18 +6,16 @@
 
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
-#include "lacuna/data/inspect.h"
 #include "lacuna/data/subset.h"
 #include "lacuna/nn/batch_norm.h"
 #include "lacuna/train/infer.h"
+#include "lacuna/train/modality.h"
 #include "lacuna/train/schedule.h"
 #include "lacuna/train/signals.h"
 
 namespace lacuna::train {
 
 namespace {
-
-constexpr int64_t kMeasuredRecords = 2048;  // enough for mean and std to three digits
 
 std::string rounded(double value, int digits = 3) {
   std::ostringstream out;
@@ -38,7 +36,8 @@ std::vector<std::string> hints(const RunConfig& config) {
   std::vector<std::string> out;
   for (const char* key : {"encoder.num_heads", "data.mean", "data.std"})
     if (config.table.has(key)) out.push_back(str(key, "=", config.table.get(key).dump()));
-  const bool swin = config.table.get("encoder.arch").get<std::string>().starts_with("swin");
+  const bool swin = config.table.has("encoder.arch") &&
+                    config.table.get("encoder.arch").get<std::string>().starts_with("swin");
   if (swin) out.push_back(str("encoder.img_size=", config.table.get("encoder.img_size").dump()));
   return out;
 }
@@ -49,7 +48,8 @@ void save_batches(const io::fs::path& run, const std::vector<Batch>& batches, in
   io::Tensors tensors;
   std::vector<std::string> keys;
   for (size_t i = 0; i < batches.size(); ++i) {
-    tensors[str("image.", i)] = batches[i].image;
+    for (const auto& [name, member] : Batch::inputs())
+      if ((batches[i].*member).defined()) tensors[str(name, ".", i)] = batches[i].*member;
     tensors[str("label.", i)] = batches[i].label;
     tensors[str("sample.", i)] = torch::tensor(batches[i].sample);
     keys.insert(keys.end(), batches[i].key.begin(), batches[i].key.end());
@@ -83,22 +83,12 @@ std::shared_ptr<data::Dataset> settle_data(RunConfig& config, std::shared_ptr<da
   if (config.data.label_share < 1)
     dataset = data::label_subset(std::move(dataset), config.data.label_share,
                                  static_cast<uint64_t>(config.train.seed));
-  const bool channels_given = config.table.is_set("encoder.in_chans");
-  if (!channels_given || config.data.mean.empty()) {
-    const int64_t channels = channels_given ? config.table.get("encoder.in_chans").get<int64_t>() : 0;
-    const auto report = data::inspect_dataset(*dataset, kMeasuredRecords, channels,
-                                              std::max<int64_t>(1, config.train.workers),
-                                              {.max_pixels = config.data.max_pixels});
-    if (report.read == 0)
-      fail(config.data.uri, str("none of its ", report.count, " records can be read"),
-           "see `lacuna inspect`");
-    if (!channels_given) config.table.set("encoder.in_chans", report.main_channels, "the data");
-    if (config.data.mean.empty()) {
-      const auto measured = report.normalization();
-      config.table.set("data.mean", measured.mean, "the data");
-      config.table.set("data.std", measured.std, "the data");
-    }
-  }
+  if (dataset->modality() != config.info().modality)
+    fail(config.data.uri,
+         str("holds ", dataset->modality(), ", and ", config.method, " is trained on ",
+             config.info().modality),
+         str("give other data, e.g. ", config.modality().default_data()));
+  dataset = config.modality().settle(config, std::move(dataset));
   const auto classes = static_cast<int64_t>(dataset->classes().size());
   if (config.table.has("head.num_classes") && config.table.get("head.num_classes").get<int64_t>() == 0)
     config.table.set("head.num_classes", classes, "the data");
@@ -106,20 +96,15 @@ std::shared_ptr<data::Dataset> settle_data(RunConfig& config, std::shared_ptr<da
   return dataset;
 }
 
-data::ImageTransform make_transform(const RunConfig& config, const Method& method) {
-  const auto input = method.input();
-  return {config.augment,
-          input.size,
-          input.channels,
-          {config.data.mean, config.data.std},
-          {.max_pixels = config.data.max_pixels}};
+std::shared_ptr<const data::Transform> make_transform(const RunConfig& config, const Method& method) {
+  return config.modality().transform(config, method.input());
 }
 
 std::unique_ptr<Optimizer> make_optimizer(const Method& method, const TrainConfig& config) {
   auto groups = parameter_groups(method, config.weight_decay, config.layer_decay);
   if (config.optimizer == "lars") return make_lars(std::move(groups), config.momentum);
   if (config.optimizer == "sgd") return make_sgd(std::move(groups), config.momentum);
-  return make_adamw(std::move(groups), config.betas[0], config.betas[1]);
+  return make_adamw(std::move(groups), config.betas[0], config.betas[1], config.eps);
 }
 
 void load_init(Method& method, const RunConfig& config) {
@@ -159,7 +144,7 @@ Trainer::Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, boo
   config_->train.warmup_epochs = plan_.warmup_epochs;  // config.toml holds what was used
   optimizer_ = make_optimizer(*method_, train);
   const bool first = !processes || processes->first();
-  if (first) monitor_ = std::make_unique<Monitor>(*config_, dataset_, transform, device_);
+  if (first) monitor_ = std::make_unique<Monitor>(*config_, dataset_, *transform, device_);
   if (!resume) load_init(*method_, *config_);
   if (train.ema_decay > 0) {
     if (method_->ema())
@@ -303,8 +288,7 @@ void Trainer::rescue(const LostProcesses& lost) {
 std::vector<Batch> Trainer::next_batches() {
   std::vector<Batch> batches;
   for (int64_t i = 0; i < config_->train.accum; ++i) {
-    batches.push_back(next_batch());
-    batches.back().image = batches.back().image.to(device_);
+    batches.push_back(next_batch().to(device_));
   }
   return batches;
 }

@@ -22,13 +22,13 @@ namespace lacuna::train {
 /// The device that `train.device` means here; Error when a GPU is asked for and there is none.
 torch::Device choose_device(const std::string& device);
 
-/// Opens the data and settles what follows from them: encoder.in_chans unless given, data.mean and data.std
-/// unless given, head.num_classes. Resolves `config`. `dataset`: instead of data.uri's, when it is a part of
-/// it.
+/// Opens the data and settles what follows from them: head.num_classes, and what their modality says
+/// (Modality::settle). Resolves `config`. `dataset`: instead of data.uri's, when it is a part of it. Error
+/// when the data are of another modality than the method's input.
 std::shared_ptr<data::Dataset> settle_data(RunConfig& config,
                                            std::shared_ptr<data::Dataset> dataset = nullptr);
 /// Record -> input of `method`, as the config says.
-data::ImageTransform make_transform(const RunConfig& config, const Method& method);
+std::shared_ptr<const data::Transform> make_transform(const RunConfig& config, const Method& method);
 
 /// The optimiser that `config` names, over the method's trainable parameters.
 std::unique_ptr<Optimizer> make_optimizer(const Method& method, const TrainConfig& config);

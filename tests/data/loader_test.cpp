@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "lacuna/core/error.h"
+#include "lacuna/data/transform.h"
 #include "tests/support/pictures.h"
 
 namespace lacuna::data {

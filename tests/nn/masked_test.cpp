@@ -23,7 +23,8 @@ TEST(Masked, ResNetIgnoresRemovedPixelsAndAFullMaskChangesNothing) {
   ResNetConfig config;
   config.small_stem = true, config.stem_width = 4, config.num_classes = 3;
   config.planes = {4, 8}, config.depths = {1, 1}, config.strides = {1, 2};
-  ResNet network(config);
+  const auto held = std::make_shared<ResNet>(config);
+  auto& network = *held;
   SeededDraws draws(1);
   network.initialize(draws);
   network.eval();

@@ -1,0 +1,48 @@
+#pragma once
+// What the loop asks of a kind of signal. Each is one file, train/modality_NAME.cpp, beside its files in
+// data/.
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "lacuna/core/registry.h"
+#include "lacuna/data/input.h"
+#include "lacuna/train/config.h"
+#include "lacuna/train/health.h"
+
+namespace lacuna::train {
+
+/// A kind of signal: pictures, sound, ...
+class Modality {
+ public:
+  virtual ~Modality() = default;
+  virtual std::string items() const = 0;         ///< "pictures"
+  virtual std::string default_data() const = 0;  ///< a data URI that needs no file
+  /// The keys of its data and augmentation, added to `config.table`.
+  virtual void add_keys(RunConfig& config) const = 0;
+  /// Refuses impossible values of those keys.
+  virtual void resolve(RunConfig& config) const = 0;
+  /// Fills the keys that follow from the data (mean, channels, ...); may wrap them (frame labels).
+  virtual std::shared_ptr<data::Dataset> settle(RunConfig& config,
+                                                std::shared_ptr<data::Dataset> dataset) const = 0;
+  /// Error when a key that settle() fills is not there: weights from elsewhere.
+  virtual void require_settled(const RunConfig& config, const std::string& origin) const = 0;
+  virtual std::shared_ptr<const data::Transform> transform(const RunConfig& config,
+                                                           const InputSpec& input) const = 0;
+  /// Inputs of the right shape that say nothing, for measuring speed.
+  virtual Batch noise(const RunConfig& config, const InputSpec& input, int64_t samples,
+                      Draws& draws) const = 0;
+  /// [H, W, 3] uint8: what was hidden and what is predicted.
+  virtual Tensor panel(const Preview& preview, const RunConfig& config) const = 0;
+  /// How much of what was hidden is explained; nullopt where a preview can't say.
+  virtual std::optional<Skill> skill(const Preview& preview) const = 0;
+};
+
+/// As registered, by the name that InputSpec::modality and Dataset::modality() give.
+struct ModalityEntry {
+  static const char* noun() { return "modality"; }
+  std::shared_ptr<const Modality> modality;
+};
+
+}  // namespace lacuna::train

@@ -1,0 +1,103 @@
+// Pictures: keys data.mean, data.std, data.max_pixels and augment.*.
+
+#include "lacuna/core/error.h"
+#include "lacuna/data/inspect.h"
+#include "lacuna/data/transform.h"
+#include "lacuna/train/modality.h"
+#include "lacuna/train/picture.h"
+
+namespace lacuna::train {
+namespace {
+
+constexpr int64_t kMeasuredRecords = 2048;  // enough for mean and std to three digits
+
+void check_normalization(const PictureConfig& data, int64_t channels) {
+  for (const auto* values : {&data.mean, &data.std})
+    if (!values->empty() && static_cast<int64_t>(values->size()) != channels)
+      fail(values == &data.mean ? "data.mean" : "data.std",
+           str(values->size(), " values for ", channels, " channels"),
+           "give one value for each channel, or none");
+  if (data.mean.empty() != data.std.empty())
+    fail("data.mean and data.std", "only one of them is given", "give both, or none to have them measured");
+}
+
+class Pictures final : public Modality {
+ public:
+  std::string items() const override { return "pictures"; }
+  std::string default_data() const override { return "synthetic:scenes"; }
+
+  void add_keys(RunConfig& config) const override {
+    config.table.add("data", static_cast<PictureConfig&>(config.data));
+    config.table.add("augment", config.augment);
+  }
+
+  void resolve(RunConfig& config) const override {
+    check_normalization(config.data, channels(config));
+    if (config.augment.scale.size() != 2 || config.augment.ratio.size() != 2)
+      fail("augment.scale and augment.ratio", "not two values each",
+           "give smallest and largest, e.g. [0.2, 1.0]");
+  }
+
+  std::shared_ptr<data::Dataset> settle(RunConfig& config,
+                                        std::shared_ptr<data::Dataset> dataset) const override {
+    const bool channels_given = config.table.is_set("encoder.in_chans");
+    if (channels_given && !config.data.mean.empty()) return dataset;
+    const auto report = data::inspect_dataset(
+        *dataset, kMeasuredRecords, channels_given ? channels(config) : 0,
+        std::max<int64_t>(1, config.train.workers), {.max_pixels = config.data.max_pixels});
+    if (report.read == 0)
+      fail(config.data.uri, str("none of its ", report.count, " records can be read"),
+           "see `lacuna inspect`");
+    if (!channels_given) config.table.set("encoder.in_chans", report.main_channels, "the data");
+    if (config.data.mean.empty()) {
+      const auto measured = report.normalization();
+      config.table.set("data.mean", measured.mean, "the data");
+      config.table.set("data.std", measured.std, "the data");
+    }
+    return dataset;
+  }
+
+  void require_settled(const RunConfig& config, const std::string& origin) const override {
+    const auto needed = static_cast<size_t>(channels(config));
+    if (config.data.mean.size() != needed || config.data.std.size() != needed)
+      fail(str(origin, ": data.mean and data.std"),
+           str("need ", needed, " numbers each, one for each channel"),
+           "give them: --set data.mean=[...] --set data.std=[...]");
+  }
+
+  std::shared_ptr<const data::Transform> transform(const RunConfig& config,
+                                                   const InputSpec& input) const override {
+    return std::make_shared<const data::ImageTransform>(
+        config.augment, input.size, input.channels, normalization(config),
+        io::ImageLimits{.max_pixels = config.data.max_pixels});
+  }
+
+  Batch noise(const RunConfig& /*config*/, const InputSpec& input, int64_t samples,
+              Draws& draws) const override {
+    Batch batch;
+    batch.image = draws.normal("picture", {samples, input.channels, input.size.h, input.size.w});
+    return batch;
+  }
+
+  Tensor panel(const Preview& preview, const RunConfig& config) const override {
+    return preview_panel(preview, normalization(config));
+  }
+
+  std::optional<Skill> skill(const Preview& preview) const override {
+    if (!preview.predicted.defined()) return std::nullopt;
+    return reconstruction_skill(preview);
+  }
+
+ private:
+  static int64_t channels(const RunConfig& config) {
+    return config.table.get("encoder.in_chans").get<int64_t>();
+  }
+  static data::Normalization normalization(const RunConfig& config) {
+    return {config.data.mean, config.data.std};
+  }
+};
+
+const Register<ModalityEntry> registered{"image", {std::make_shared<Pictures>()}};
+
+}  // namespace
+}  // namespace lacuna::train

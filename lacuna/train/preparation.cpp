@@ -1,0 +1,30 @@
+#include "lacuna/train/preparation.h"
+
+#include "lacuna/core/error.h"
+
+namespace lacuna::train {
+
+namespace fs = io::fs;
+
+fs::path config_to_resume(const fs::path& run) {
+  for (const char* name : {"config.toml", "preparation.toml"})
+    if (fs::exists(run / name)) return run / name;
+  return {};
+}
+
+bool prepare(RunConfig& config, const fs::path& run, bool resume, Processes* processes) {
+  if (fs::exists(run / "config.toml")) return resume;  // training has begun; the Trainer refuses a new one
+  const auto* preparation = Registry<Preparation>::instance().find(config.method);
+  if (!preparation) return resume;
+  const auto begun = run / "preparation.toml";
+  if (!resume && fs::exists(begun))
+    fail(run.string(), "already holds a run", "give --resume to continue it or choose another --out");
+  if (!processes || processes->first()) {
+    io::make_folder(run);
+    io::write_atomically(begun, config.to_toml());
+  }
+  preparation->run(config, run, processes);
+  return false;
+}
+
+}  // namespace lacuna::train

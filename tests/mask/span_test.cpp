@@ -1,0 +1,64 @@
+#include "lacuna/mask/span.h"
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+namespace lacuna::mask {
+namespace {
+
+TEST(SpanMask, SpansMergeAndEndWithTheirRow) {
+  const SpanConfig config{.prob = 0.5, .length = 3};
+  const auto length = torch::tensor({8, 5}, torch::kLong);
+  const auto starts = torch::tensor({1, 2, 4, -1}, torch::kLong).view({2, 2});
+  const auto nothing = torch::full({2, 1}, -1, torch::kLong);
+  const auto hidden = span_mask(config, length, 8, {torch::zeros({2}), starts, nothing});
+  EXPECT_TRUE(hidden[0].equal(torch::tensor({0, 1, 1, 1, 1, 0, 0, 0}, torch::kBool)));
+  EXPECT_TRUE(hidden[1].equal(torch::tensor({0, 0, 0, 0, 1, 0, 0, 0}, torch::kBool)));
+}
+
+TEST(SpanMask, CountIsRoundedByItsDraw) {
+  const SpanConfig config{.prob = 0.8, .length = 10};
+  EXPECT_EQ(span_count(config, 100, 0.0), 8);
+  EXPECT_EQ(span_count(config, 99, 0.07), 7);
+  EXPECT_EQ(span_count(config, 99, 0.09), 8);
+  EXPECT_EQ(span_count(config, 10, 0.0), 2) << "at least two";
+}
+
+TEST(SpanMask, RowsHideEquallyManyFramesAndNeverAll) {
+  const SpanConfig config;
+  const auto length = torch::tensor({100, 60, 12, 3}, torch::kLong);
+  SeededDraws draws(3);
+  const auto drawn = draw_spans(config, length, 100, draws);
+  const auto hidden = span_mask(config, length, 100, drawn);
+  const auto counts = hidden.sum(1);
+  EXPECT_GT(counts[0].item<int64_t>(), 0);
+  EXPECT_EQ(counts[0].item<int64_t>(), counts[1].item<int64_t>());
+  for (int64_t b = 0; b < 4; ++b) {
+    const int64_t valid = length[b].item<int64_t>();
+    EXPECT_LT(counts[b].item<int64_t>(), valid);
+    EXPECT_FALSE(hidden[b].slice(0, valid).any().item<bool>());
+  }
+}
+
+TEST(SpanMask, HidesAboutHalfAtTheOfficialSettings) {
+  SpanConfig config;
+  config.require_same = false;
+  const auto length = torch::full({64}, 500, torch::kLong);
+  SeededDraws draws(1);
+  const auto hidden = span_mask(config, length, 500, draw_spans(config, length, 500, draws));
+  const double share = hidden.to(torch::kFloat).mean().item<double>();
+  EXPECT_NEAR(share, 0.55, 0.04);  // 1 - exp(-0.8)
+}
+
+TEST(SpanMask, RowsDependOnTheirOwnSampleAlone) {
+  SpanConfig config;
+  config.require_same = false;
+  const auto both = torch::tensor({80, 60}, torch::kLong), second = torch::tensor({60}, torch::kLong);
+  SeededDraws draws(7, 0, {10, 11}), own(7, 0, {11});
+  const auto hidden = span_mask(config, both, 80, draw_spans(config, both, 80, draws));
+  const auto alone = span_mask(config, second, 60, draw_spans(config, second, 60, own));
+  EXPECT_TRUE(hidden[1].slice(0, 0, 60).equal(alone[0]));
+}
+
+}  // namespace
+}  // namespace lacuna::mask

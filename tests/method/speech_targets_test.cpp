@@ -1,0 +1,124 @@
+#include "lacuna/method/speech_targets.h"
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include "lacuna/core/error.h"
+#include "lacuna/method/speech_targets_names.h"
+
+namespace lacuna {
+namespace {
+
+SpeechTargetsConfig tiny(bool large = false) {
+  SpeechTargetsConfig config;
+  config.encoder.arch = "hubert";
+  config.encoder.conv_layers = "[(16,10,5)] + [(16,8,8)] * 2";
+  config.encoder.embed_dim = 16, config.encoder.depth = 2, config.encoder.num_heads = 2;
+  config.encoder.conv_pos = 8, config.encoder.conv_pos_groups = 2;
+  config.encoder.layerdrop = 0;
+  if (large) config.encoder.pre_norm = true, config.encoder.conv_norm = "layer";
+  config.predictor.final_dim = 8;
+  config.target.num_classes = {5, 7};
+  return config;
+}
+
+Batch sounds(const std::vector<int64_t>& lengths, bool labels = true) {
+  const auto B = std::ssize(lengths);
+  const int64_t N = *std::max_element(lengths.begin(), lengths.end());
+  Batch batch;
+  batch.wave = SeededDraws(3).normal("wave", {B, N}) * 0.1;
+  batch.wave_length = torch::tensor(lengths, torch::kLong);
+  for (int64_t b = 0; b < B; ++b) {
+    batch.wave[b].slice(0, lengths[static_cast<size_t>(b)]).zero_();
+    batch.sample.push_back(b);
+    batch.key.push_back(str("sound ", b));
+  }
+  if (labels) batch.frame_label = torch::arange(N / 160).remainder(5).expand({B, 2, N / 160}).contiguous();
+  return batch;
+}
+
+std::shared_ptr<SpeechTargets> make(const SpeechTargetsConfig& config) {
+  SeededDraws draws(1);
+  return std::make_shared<SpeechTargets>(config, draws);
+}
+
+TEST(SpeechTargets, LossIsAMeanOverHiddenFramesAndEveryPartLearns) {
+  for (const bool large : {false, true}) {
+    const auto model = make(tiny(large));
+    SeededDraws draws(5);
+    const auto loss = model->forward(sounds({9600, 9600, 9600}), draws);
+    EXPECT_GT(loss.weight, 0);
+    const double sum = loss.parts.at("m_0").item<double>() + loss.parts.at("m_1").item<double>() +
+                       10 * loss.parts.at("features_pen").item<double>();
+    EXPECT_NEAR(loss.total.item<double>(), sum, 1e-4);
+    loss.total.backward();
+    for (const auto& item : model->named_parameters())
+      EXPECT_TRUE(item.value().grad().defined()) << item.key();
+  }
+}
+
+TEST(SpeechTargets, FeaturesDoNotDependOnWhatFillsTheBatch) {
+  for (const bool large : {false, true}) {
+    const auto model = make(tiny(large));
+    model->eval();
+    const auto both = sounds({9600, 4800}, false);
+    auto alone = both.select({1});
+    alone.wave = alone.wave.slice(1, 0, 4800);
+    const auto together = model->features(both, {})[1], own = model->features(alone, {})[0];
+    EXPECT_LT((together - own).abs().max().item<double>(), 1e-5);
+  }
+}
+
+TEST(SpeechTargets, FramesHaveALayerMoreThanBlocksAndTinyClipsAreFilled) {
+  const auto model = make(tiny());
+  model->eval();
+  const auto frames = model->frames(sounds({5000, 100}, false));
+  EXPECT_EQ(frames.layers.size(), 3U);
+  EXPECT_EQ(frames.length[0].item<int64_t>(), model->config().encoder.frames(5000));
+  EXPECT_EQ(frames.length[1].item<int64_t>(), 1);
+  EXPECT_TRUE(model->features(sounds({5000, 100}, false), {}).isfinite().all().item<bool>());
+}
+
+TEST(SpeechTargets, SaysWhatIsWrong) {
+  const auto model = make(tiny());
+  SeededDraws draws(5);
+  EXPECT_THROW(model->forward(sounds({9600}, false), draws), Error);  // no labels
+  EXPECT_THROW(model->forward(sounds({100}), draws), Error);          // shorter than a frame
+  EXPECT_THROW(nn::parse_conv_layers("[(512,10)]"), Error);
+  EXPECT_EQ(nn::parse_conv_layers("[(512,10,5)] + [(512,3,2)] * 4 + [(512,2,2)] * 2").size(), 7U);
+}
+
+TEST(SpeechTargets, FrontEndOfThePaperHasItsStrideAndField) {
+  const nn::HubertConfig config;
+  EXPECT_EQ(config.stride(), 320);
+  EXPECT_EQ(config.field(), 400);
+  EXPECT_EQ(config.frames(16000), 49);
+}
+
+TEST(SpeechTargets, TransformersNamesGoThereAndBack) {
+  const auto names = speech_weight_names();
+  for (const bool large : {false, true}) {
+    const auto model = make(tiny(large));
+    auto hf = names.from_official(model->weights(), "hf");
+    EXPECT_EQ(hf.count("encoder.layers.1.attention.k_proj.weight"), 1U);
+    EXPECT_EQ(hf.count("feature_projection.layer_norm.weight"), 1U);
+    EXPECT_EQ(hf.count("encoder.pos_conv_embed.conv.parametrizations.weight.original0"), 1U);
+    EXPECT_EQ(hf.count(large ? "feature_extractor.conv_layers.1.layer_norm.weight"
+                             : "feature_extractor.conv_layers.0.layer_norm.weight"),
+              1U);
+    // The tiny network has no projection (C = D); a foreign file is known by it.
+    hf["feature_projection.projection.weight"] = torch::zeros({1});
+    ASSERT_TRUE(names.to_official(hf));
+    for (const auto& [name, tensor] : model->weights())
+      if (!name.starts_with("final_proj") && !name.starts_with("label_embs"))
+        EXPECT_EQ(hf.count(name), 1U) << name;
+    auto own = model->weights();
+    EXPECT_FALSE(names.to_official(own));
+    const auto inferred = names.infer(own);
+    EXPECT_EQ(inferred["encoder"]["depth"], 2);
+    EXPECT_EQ(inferred["encoder"]["pre_norm"], large);
+  }
+}
+
+}  // namespace
+}  // namespace lacuna
