@@ -8,8 +8,7 @@
 #include "lacuna/data/dataset.h"
 #include "lacuna/eval/explain.h"
 #include "lacuna/method/method.h"
-#include "lacuna/nn/conv_net.h"
-#include "lacuna/nn/vit.h"
+#include "lacuna/nn/encoder_config.h"
 
 namespace lacuna::cli {
 namespace {
@@ -23,18 +22,23 @@ Entries methods() {
   return out;
 }
 
+std::string sizes_of(const std::string& arch) {
+  nn::EncoderConfig config;
+  ConfigTable table;
+  table.add("encoder", config);
+  table.set("encoder.arch", arch, "list");
+  config.resolve(table, "encoder");
+  if (config.kind() == nn::EncoderKind::kSwin)
+    return str("width ", config.embed_dim, ", depths ", table.get("encoder.depths").dump(), ", heads ",
+               table.get("encoder.num_heads").dump());
+  return str("width ", config.embed_dim, ", depth ", config.depth, ", heads ", config.num_heads.front());
+}
+
 Entries encoders() {
   Entries out;
-  const auto& networks = Registry<nn::ConvNetArch>::instance();
-  for (const auto& name : networks.names()) out.emplace_back(name, networks.get(name).summary);
-  for (const auto& name : nn::vit_archs()) {
-    nn::ViTConfig config;
-    ConfigTable table;
-    table.add("encoder", config);
-    table.set("encoder.arch", name, "list");
-    config.resolve(table, "encoder");
-    out.emplace_back(name,
-                     str("width ", config.embed_dim, ", depth ", config.depth, ", heads ", config.num_heads));
+  for (const auto& name : nn::encoder_archs()) {
+    const auto* network = Registry<nn::ConvNetArch>::instance().find(name);
+    out.emplace_back(name, network ? network->summary : sizes_of(name));
   }
   return out;
 }
