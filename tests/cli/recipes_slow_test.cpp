@@ -46,8 +46,18 @@ std::string drawn_data(const std::string& method) {
   return "";
 }
 
+/// speech-targets makes its labels before it trains, in a run of its own: that is cut down, and it can't be
+/// rehearsed without.
+bool is_prepared(const Recipe& recipe) { return recipe.method == "speech-targets"; }
+std::vector<std::string> short_preparation() {
+  return {"--set", "target.first_steps=1", "--set", "target.first_clusters=20",
+          "--set", "target.clusters=20",   "--set", "target.share=1",
+          "--set", "target.inits=1"};
+}
+
 TEST(Recipes, EachIsUnderstood) {
   for (const auto& recipe : recipes()) {
+    if (is_prepared(recipe)) continue;
     const auto& path = recipe.path;
     const auto run = output_of({"pretrain", path, "--data", drawn_data(recipe.method), "--dry-run",
                                 "--no-measure", "--json", "--set", "train.batch_size=1"});
@@ -61,10 +71,17 @@ TEST(Recipes, ThePapersNetworksTakeAStep) {
     const auto& path = recipe.path;
     if (!fs::path(path).filename().string().starts_with("paper")) continue;
     const TemporaryFolder folder;
-    const auto outcome = run_program({"pretrain", path, "--data", drawn_data(recipe.method) + "?count=8",
-                                      "--out", (folder / "run").string(), "--set", "train.batch_size=2",
-                                      "--set", "train.accum=1", "--set", "train.steps=1", "--set",
-                                      "train.warmup_epochs=0", "--set", "health.samples=4"});
+    std::vector<std::string> command = {"pretrain", path,
+                                        "--data",   drawn_data(recipe.method) + "?count=16",
+                                        "--out",    (folder / "run").string()};
+    for (const char* setting : {"train.batch_size=2", "train.accum=1", "train.steps=1",
+                                "train.warmup_epochs=0", "health.samples=4"})
+      command.insert(command.end(), {"--set", setting});
+    if (is_prepared(recipe)) {
+      const auto more = short_preparation();
+      command.insert(command.end(), more.begin(), more.end());
+    }
+    const auto outcome = run_program(command);
     ASSERT_EQ(outcome.code, 0) << path << ": " << outcome.err;
     std::istringstream lines(slurp(folder / "run/metrics.jsonl"));
     double loss = NAN;
