@@ -52,7 +52,7 @@ bool is_prepared(const Recipe& recipe) { return recipe.method == "speech-targets
 std::vector<std::string> short_preparation() {
   return {"--set", "target.first_steps=1", "--set", "target.first_clusters=20",
           "--set", "target.clusters=20",   "--set", "target.share=1",
-          "--set", "target.inits=1"};
+          "--set", "target.inits=1",       "--set", "audio.min_samples=1000"};
 }
 
 TEST(Recipes, EachIsUnderstood) {
