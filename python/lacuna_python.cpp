@@ -67,8 +67,12 @@ Batch make_batch(const torch::Tensor& image, std::optional<torch::Tensor> label,
   if (sample.size() != rows)
     fail("Batch.sample", str("holds ", sample.size(), " numbers for ", rows, " pictures"),
          "give one for each, or none");
-  return {image, label.value_or(torch::full({image.size(0)}, data::kNoLabel, torch::kLong)),
-          std::move(sample), std::move(key)};
+  Batch batch;
+  batch.image = image;
+  batch.label = label.value_or(torch::full({image.size(0)}, data::kNoLabel, torch::kLong));
+  batch.sample = std::move(sample);
+  batch.key = std::move(key);
+  return batch;
 }
 
 // --- the loader ------------------------------------------------------------------------------------------
@@ -94,8 +98,9 @@ std::unique_ptr<data::Loader> make_loader(std::shared_ptr<data::Dataset> dataset
     if (channels == 0) channels = report.main_channels;
     if (mean.empty()) mean = report.mean, std = report.std;
   }
-  const data::ImageTransform transform(settings, input, channels, {mean, std});
-  return std::make_unique<data::Loader>(std::move(dataset), evaluate ? transform.for_evaluation() : transform,
+  const auto transform =
+      std::make_shared<const data::ImageTransform>(settings, input, channels, data::Normalization{mean, std});
+  return std::make_unique<data::Loader>(std::move(dataset), evaluate ? transform->evaluating() : transform,
                                         config);
 }
 
