@@ -139,7 +139,8 @@ std::vector<Chart> evaluation_charts(const Runs& runs) {
                     .x = text(curve, "x"),
                     .shares = curve.value("shares", false),
                     .series = {}};
-        for (const auto& [name, points] : curve.value("series", Json::object()).items()) {
+        const Json series_of = curve.value("series", Json::object());  // items() refers to it
+        for (const auto& [name, points] : series_of.items()) {
           Series series{.run = name, .curve = "", .color = chart.series.size() % 8, .points = {}};
           for (const auto& point : points)
             series.points.push_back({point.at(0).get<double>(), point.at(1).get<double>()});
