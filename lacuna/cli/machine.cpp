@@ -1,8 +1,14 @@
 #include "lacuna/cli/machine.h"
 
 #include <malloc.h>
+#include <poll.h>
+#include <unistd.h>
 
+#include <csignal>
 #include <cstdlib>
+#include <iostream>
+
+#include "lacuna/core/error.h"
 
 namespace lacuna::cli {
 
@@ -10,6 +16,16 @@ void keep_freed_memory() {
   mallopt(M_MMAP_THRESHOLD, 32 << 20);  // glibc's largest
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
   mallopt(M_TOP_PAD, 64 << 20);
+}
+
+void survive_broken_pipes() { std::signal(SIGPIPE, SIG_IGN); }
+
+void require_stdout_written() {
+  std::cout.flush();
+  if (std::cout) return;
+  pollfd reader{.fd = STDOUT_FILENO, .events = POLLOUT, .revents = 0};
+  if (poll(&reader, 1, 0) > 0 && (reader.revents & POLLERR) != 0) return;
+  fail("stdout", "what was printed could not be written", "make room on its disk, or send it elsewhere");
 }
 
 }  // namespace lacuna::cli

@@ -8,4 +8,12 @@ namespace lacuna::cli {
 /// (docs/performance.md).
 void keep_freed_memory();
 
+/// Writing to a connection or pipe whose other end is gone gives an error, where the default is to end the
+/// process at once: a peer that died would take this process with it before it could say so and save its work.
+void survive_broken_pipes();
+
+/// Error when something printed to stdout did not get there (a full disk). A reader that left early, as
+/// `head` does, is no error.
+void require_stdout_written();
+
 }  // namespace lacuna::cli

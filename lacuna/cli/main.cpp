@@ -65,6 +65,7 @@ int run(int argc, char** argv) {
     return usage_error(error, first.empty() || first[0] == '-' ? "" : first);
   }
   action();
+  require_stdout_written();
   return kDone;
 }
 
@@ -75,6 +76,7 @@ int main(int argc, char** argv) {
   using namespace lacuna;
   using namespace lacuna::cli;
   keep_freed_memory();
+  survive_broken_pipes();
   try {
     return run(argc, argv);
   } catch (const Error& error) {

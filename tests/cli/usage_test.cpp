@@ -93,6 +93,20 @@ TEST(Usage, ForeignWeightsAreRefusedWithTheLikelyFix) {
   expect_refused({"eval", "knn", weights, "--data", "synthetic:scenes"}, "encoder.num_heads");
 }
 
+TEST(Usage, OutputThatCanNotBeWrittenIsAnErrorAndALeavingReaderIsNot) {
+  const TemporaryFolder folder;
+  const std::string program = LACUNA_PROGRAM, shell = "/bin/bash";
+  const auto with = [&](const std::string& command) {
+    return Running({"-c", "set -o pipefail; " + program + " " + command}, folder.path(), {}, shell).wait();
+  };
+  const auto full = with("list --json > /dev/full");
+  EXPECT_EQ(full.code, 2);
+  EXPECT_THAT(complaint(full), HasSubstr("lacuna: stdout: what was printed could not be written"));
+  const auto left = with("list --json | true");
+  EXPECT_EQ(left.code, 0) << left.err;
+  EXPECT_EQ(left.err, "");
+}
+
 TEST(Usage, JsonIsAloneOnStdout) {
   for (const std::vector<std::string>& arguments :
        {std::vector<std::string>{"list", "--json"},
