@@ -264,6 +264,22 @@ Verdict judge(const std::vector<Health>& history) {
   return verdict;
 }
 
+int64_t best_step(const std::vector<Health>& history) {
+  const Health* best = nullptr;
+  double top = 0;  // the highest k-NN so far: small losses in a row must not add up
+  for (const auto& now : history) {
+    if (now.step <= 0) continue;
+    const double queries = static_cast<double>(std::max<int64_t>(now.knn_queries, 1));
+    const double noise = now.knn < 0 ? 0 : std::sqrt(top * (1 - top) / queries);
+    const bool clearly_better = best && now.knn > best->knn + noise;
+    const bool as_good = now.knn >= top - noise || now.knn < 0;
+    const bool explains_more = best && (!now.has_skill || now.skill.over_mean > best->skill.over_mean);
+    if (!best || clearly_better || (as_good && explains_more)) best = &now;
+    top = std::max(top, now.knn);
+  }
+  return best ? best->step : -1;
+}
+
 std::string health_line(const Health& health, const Verdict& verdict) {
   std::vector<std::string> parts;
   if (health.has_skill)
@@ -290,6 +306,7 @@ Json to_json(const Health& health) {
   if (health.knn >= 0) {
     out["knn"] = health.knn;
     out["knn_chance"] = health.knn_chance;
+    out["knn_queries"] = health.knn_queries;
   }
   return out;
 }
@@ -310,6 +327,7 @@ Health health_from_json(const Json& json) {
   health.skill = {number("skill_over_mean", 0), number("skill_over_blur", 0)};
   health.knn = number("knn", -1);
   health.knn_chance = number("knn_chance", 0);
+  health.knn_queries = json.value("knn_queries", int64_t{0});
   return health;
 }
 

@@ -63,6 +63,7 @@ struct Health {
   bool has_skill = false;
   Spread spread;
   double knn = -1, knn_chance = 0;  ///< -1: no labels
+  int64_t knn_queries = 0;          ///< records that knn is a share of
   double data_wait = 0;             ///< share of time spent waiting for data since the last check
 };
 
@@ -80,6 +81,11 @@ struct Verdict {
 /// untrained network's and below 3 (0.05), unless reconstruction or k-NN show otherwise. Stuck: after four
 /// checks no more than 2 % explained, no falling loss and no rising k-NN.
 Verdict judge(const std::vector<Health>& history);
+
+/// The check whose weights are the best so far, by its step; -1 while only the untrained network was checked.
+/// k-NN decides where it differs by more than the standard error of a share of so few queries; else the
+/// explained share, or the later check where there is none. A replay of `history`, so it needs no state.
+int64_t best_step(const std::vector<Health>& history);
 
 /// "explains 41 % of what is hidden (over blur: 12 %) | rank 23.4 | k-NN 38 % (chance 10 %) | data wait 2 % |
 /// learning"

@@ -104,6 +104,7 @@ Health Monitor::check(Method& method, int64_t step) const {
     health.knn =
         knn_top1(bank, bank_.label, features(method, query_), query_.label, kNeighbours, 0.07, classes_);
     health.knn_chance = chance_;
+    health.knn_queries = query_.label.ge(0).sum().item<int64_t>();
   }
   return health;
 }

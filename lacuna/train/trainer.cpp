@@ -197,8 +197,6 @@ void Trainer::resume_from(const Checkpoint& checkpoint) {
   skipped_in_row_ = state.at("skipped_in_row").get<int64_t>();
   loss_sum_ = state.at("loss_sum").get<double>();
   loss_count_ = state.at("loss_count").get<int64_t>();
-  best_ = state.at("best").get<double>();
-  best_step_ = state.at("best_step").get<int64_t>();
   step_state_.spikes.load(state.at("norms"));
   if (state.contains("loss_scale")) step_state_.scaler.load(state.at("loss_scale"));
   overflows_ = state.value("overflows", int64_t{0});
@@ -208,7 +206,7 @@ void Trainer::resume_from(const Checkpoint& checkpoint) {
   seek(checkpoint);
   saved_step_ = step_;
   if (folder_) folder_->rewind_metrics(step_);
-  if (folder_ && best_step_ == step_) mark_best(run_, step_);  // killed between checkpoint and link
+  if (folder_ && best_step(health_) == step_) mark_best(run_, step_);  // killed between checkpoint and link
   verdict_ = judge(health_);
   log::info(str("resumed at step ", step_, " of ", plan_.steps));
 }
@@ -427,10 +425,7 @@ void Trainer::check_health() {
   loss_sum_ = 0, loss_count_ = 0;
   health_wait_ = loader_->wait_seconds();
 
-  const double probe = monitor_->labelled() ? health.knn : health.skill.over_mean;
-  if (step_ > 0 && probe > best_) {
-    best_ = probe;
-    best_step_ = step_;
+  if (best_step(health_) == step_) {
     save();
     mark_best(run_, step_);
   }
@@ -458,8 +453,6 @@ void Trainer::save() {
                       {"skipped_in_row", skipped_in_row_},
                       {"loss_sum", loss_sum_},
                       {"loss_count", loss_count_},
-                      {"best", best_},
-                      {"best_step", best_step_},
                       {"norms", step_state_.spikes.to_json()},
                       {"overflows", overflows_},
                       {"loss_scale", step_state_.scaler.to_json()},

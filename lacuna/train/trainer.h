@@ -100,8 +100,6 @@ class Trainer {
   double loss_sum_ = 0;  ///< since the last health check
   int64_t loss_count_ = 0;
   double shown_loss_ = NAN;  ///< running mean behind the progress bar
-  double best_ = -1e9;       ///< by probe: k-NN, else skill
-  int64_t best_step_ = -1;
   std::vector<Health> health_;
   Verdict verdict_;
   double clock_ = 0, wait_ = 0, items_ = 0;    ///< at the last logged step

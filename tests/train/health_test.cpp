@@ -289,6 +289,30 @@ TEST(Verdict, RaisesNoFalseAlarmOfCollapse) {
             State::kLearning);
 }
 
+TEST(BestStep, KnnDecidesBeyondItsNoiseAndTheExplainedShareWithin) {
+  // 256 queries at 20 %: a standard error of 2.5 points.
+  const auto best = [](const std::vector<double>& knn, const std::vector<double>& explained) {
+    std::vector<Health> history;
+    for (size_t i = 0; i < std::max(knn.size(), explained.size()); ++i) {
+      Health health;
+      health.step = static_cast<int64_t>(10 * i);
+      health.has_skill = !explained.empty();
+      if (health.has_skill) health.skill.over_mean = explained[i];
+      if (!knn.empty()) health.knn = knn[i], health.knn_queries = 256;
+      history.push_back(health);
+    }
+    return best_step(history);
+  };
+  EXPECT_EQ(best({0.9}, {0.9}), -1);                                        // the untrained network
+  EXPECT_EQ(best({0.1, 0.20, 0.15}, {0, 0.1, 0.9}), 10);                    // clearly worse
+  EXPECT_EQ(best({0.1, 0.20, 0.18}, {0, 0.1, 0.2}), 20);                    // as good, and explains more
+  EXPECT_EQ(best({0.1, 0.20, 0.22}, {0, 0.2, 0.1}), 10);                    // as good, and explains less
+  EXPECT_EQ(best({0.1, 0.20, 0.24}, {0, 0.2, 0.1}), 20);                    // clearly better
+  EXPECT_EQ(best({0.1, 0.20, 0.18, 0.16, 0.14}, {0, .1, .2, .3, .4}), 20);  // falls in small steps
+  EXPECT_EQ(best({0.1, 0.20, 0.18}, {}), 20);                               // nothing to explain: the later
+  EXPECT_EQ(best({}, {0, 0.3, 0.2, 0.4}), 30);
+}
+
 TEST(HealthLine, SaysItInOneLine) {
   Health health;
   health.step = 300;
@@ -314,7 +338,7 @@ TEST(HealthJson, KeepsEveryNumber) {
   health.step = 300, health.loss = 0.1 + 0.2;
   health.has_skill = true, health.skill = {1.0 / 3, -0.5};
   health.spread = {23.4, 0.3};
-  health.knn = 0.38, health.knn_chance = 0.1, health.data_wait = 0.02;
+  health.knn = 0.38, health.knn_chance = 0.1, health.knn_queries = 256, health.data_wait = 0.02;
   const Health back = health_from_json(Json::parse(to_json(health).dump()));
   EXPECT_EQ(to_json(back), to_json(health));
   EXPECT_EQ(back.loss, health.loss);
