@@ -82,7 +82,7 @@ class Convert(unittest.TestCase):
         for name, tensor in weights.items():
             self.assertTrue(torch.equal(written[name], tensor), name)
         seen = json.loads(subprocess.run([PROGRAM, "inspect", self.target, "--json"], capture_output=True, text=True, check=True).stdout)
-        self.assertTrue(seen["method"].startswith("mae"), seen["method"])
+        self.assertTrue(seen["method"].startswith("mae"), seen)
         self.assertFalse(seen["decoder"])
 
     def test_bare_prefixed_and_shared_tensors(self):
