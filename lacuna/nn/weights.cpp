@@ -38,7 +38,7 @@ struct Mismatch {
       return name.find("decoder") != std::string::npos || name == "mask_token";
     });
     if (!missing.empty() && decoder && unexpected.empty())
-      return "the file holds an encoder only; allow a partial load if a fresh decoder will do";
+      return "the file holds an encoder only; allow a partial load (--partial) if a fresh decoder will do";
     return "check that the weights belong to this method and size";
   }
 };
