@@ -107,9 +107,11 @@ std::unique_ptr<Optimizer> make_optimizer(const Method& method, const TrainConfi
   return make_adamw(std::move(groups), config.betas[0], config.betas[1], config.eps);
 }
 
+namespace {
+
 /// What the run began with, for its record: the file, and the names that it did not fill. Null without
 /// train.init.
-Json load_init(Method& method, const RunConfig& config) {
+Json start_from(Method& method, const RunConfig& config) {
   if (config.train.init.empty()) return {};
   const auto weights = open_weights(config.train.init);
   const bool says_what_it_is = weights.metadata.count("lacuna.config") != 0;
@@ -120,6 +122,10 @@ Json load_init(Method& method, const RunConfig& config) {
   if (!skipped.empty()) log::warn(str(skipped.size(), " tensors not loaded: ", join(skipped)));
   return {{"weights", weights.origin}, {"not_loaded", skipped}};
 }
+
+}  // namespace
+
+void load_init(Method& method, const RunConfig& config) { start_from(method, config); }
 
 Trainer::Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, bool resume,
                  Processes* processes, std::shared_ptr<data::Dataset> dataset)
@@ -149,7 +155,7 @@ Trainer::Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, boo
   const bool first = !processes || processes->first();
   if (first) monitor_ = std::make_unique<Monitor>(*config_, dataset_, *transform, device_);
   const auto checkpoint = resume ? newest_checkpoint(run) : std::nullopt;
-  const Json init = checkpoint ? Json() : load_init(*method_, *config_);
+  const Json init = checkpoint ? Json() : start_from(*method_, *config_);
   if (train.ema_decay > 0) {
     if (method_->ema())
       fail("train.ema_decay", str(config_->method, " averages its weights by itself, in its teacher"),
