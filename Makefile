@@ -52,7 +52,7 @@ format: ## clang-format on every source file
 
 lint: build ## clang-format in check mode, then clang-tidy
 	@git ls-files '*.h' '*.cpp' | xargs clang-format-16 --dry-run --Werror
-	@tools/tidy.sh
+	@tools/tidy.py
 
 clean: ## remove build/ (runs/ and .venv/ stay)
 	@rm -rf build

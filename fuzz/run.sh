@@ -12,7 +12,7 @@ targets=("$@")
 
 export OMP_NUM_THREADS=1
 export ASAN_OPTIONS=detect_odr_violation=0
-$build/fuzz/fuzz_seeds $build/seeds
+$build/fuzz/fuzz_seeds $build/seeds || { echo "fuzz: no seeds written; make build PRESET=fuzz" >&2; exit 2; }
 failed=0
 for target in "${targets[@]}"; do
   mkdir -p "$build/corpus/$target" "$build/findings/$target"

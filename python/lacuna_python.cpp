@@ -8,7 +8,9 @@
 #include "lacuna/core/error.h"
 #include "lacuna/data/inspect.h"
 #include "lacuna/data/loader.h"
+#include "lacuna/mask/block.h"
 #include "lacuna/mask/random.h"
+#include "lacuna/mask/span.h"
 #include "lacuna/train/describe.h"
 
 namespace py = pybind11;
@@ -73,6 +75,46 @@ Batch make_batch(const torch::Tensor& image, std::optional<torch::Tensor> label,
   batch.sample = std::move(sample);
   batch.key = std::move(key);
   return batch;
+}
+
+// --- maskers ---------------------------------------------------------------------------------------------
+
+/// The draws of `rows` masks whose running numbers are `sample` (0, 1, ... where none are given).
+SeededDraws draws_of(int64_t rows, int64_t seed, std::vector<int64_t> sample) {
+  if (!sample.empty() && static_cast<int64_t>(sample.size()) != rows)
+    fail("sample", str("holds ", sample.size(), " numbers for ", rows, " rows"),
+         "give one for each row, or none");
+  return SeededDraws(static_cast<uint64_t>(seed), 0, std::move(sample));
+}
+
+mask::Shuffle random_mask(int64_t samples, int64_t patches, double ratio, int64_t seed,
+                          std::vector<int64_t> sample) {
+  mask::RandomConfig config;
+  config.ratio = ratio;
+  mask::check_ratio(patches, ratio);
+  auto draws = draws_of(samples, seed, std::move(sample));
+  return mask::random_shuffle(config, samples, patches, torch::kCPU, draws);
+}
+
+torch::Tensor block_mask(int64_t samples, Size2 size, Size2 patch, int64_t cell, double ratio, int64_t seed,
+                         std::vector<int64_t> sample) {
+  mask::BlockConfig config;
+  config.mask_patch_size = cell, config.ratio = ratio;
+  mask::check_blocks(config, size, patch);
+  auto draws = draws_of(samples, seed, std::move(sample));
+  return mask::random_blocks(config, samples, size, patch, draws);
+}
+
+torch::Tensor span_mask(const std::vector<int64_t>& lengths, double prob, int64_t length, int64_t min_spans,
+                        bool require_same, int64_t seed, std::vector<int64_t> sample) {
+  const auto valid = torch::tensor(lengths, torch::kLong);
+  if (lengths.empty() || valid.min().item<int64_t>() < 1 || length < 1 || min_spans < 0 || prob < 0)
+    fail("span_mask", "an empty row, or a negative number",
+         "give lengths >= 1, length >= 1, min_spans >= 0, prob >= 0");
+  const mask::SpanConfig config{prob, length, min_spans, require_same};
+  auto draws = draws_of(static_cast<int64_t>(lengths.size()), seed, std::move(sample));
+  const auto frames = valid.max().item<int64_t>();
+  return mask::span_mask(config, valid, frames, mask::draw_spans(config, valid, frames, draws));
 }
 
 // --- the loader ------------------------------------------------------------------------------------------
@@ -152,7 +194,10 @@ void bind_methods(py::module_& m) {
       .def_readonly("label", &Batch::label)
       .def_readonly("sample", &Batch::sample)
       .def_readonly("key", &Batch::key)
-      .def("__len__", &Batch::size);
+      .def("__len__", &Batch::size)
+      .def(
+          "__iter__", [](const Batch& batch) { return py::iter(py::make_tuple(batch.image, batch.label)); },
+          "image, label: so that `for image, label in loader` works.");
   py::implicitly_convertible<torch::Tensor, Batch>();
 
   py::class_<Method, std::shared_ptr<Method>>(m, "Method", "A method's network and loss; build() makes one.")
@@ -197,6 +242,15 @@ void bind_methods(py::module_& m) {
           },
           "Those that are trained.")
       .def(
+          "named_parameters",
+          [](const Method& method) {
+            std::vector<std::pair<std::string, torch::Tensor>> trained;
+            for (const auto& item : method.named_parameters())
+              if (item.value().requires_grad()) trained.emplace_back(item.key(), item.value());
+            return trained;
+          },
+          "Those that are trained, with their names: for weight decay by group.")
+      .def(
           "train", [](Method& method, bool on) { method.train(on); }, py::arg("mode") = true)
       .def("eval", [](Method& method) { method.eval(); })
       .def(
@@ -227,21 +281,31 @@ void bind_maskers(py::module_& m) {
       .def_property_readonly("hidden", &mask::Shuffle::hidden, "[B, L-K]")
       .def_property_readonly("restore", &mask::Shuffle::restore, "[B, L]: the inverse of order")
       .def_property_readonly("is_hidden", &mask::Shuffle::is_hidden, "[B, L] bool in raster order");
+  const auto drawn_by = "; row b depends on nothing but seed and sample[b] (default b).";
+  m.def("random_mask", &random_mask, py::arg("samples"), py::arg("patches"), py::arg("ratio") = 0.75,
+        py::arg("seed") = 0, py::arg("sample") = std::vector<int64_t>(), Unlocked(),
+        str("Patches hidden at random (MAE)", drawn_by).c_str());
   m.def(
-      "random_mask",
-      [](int64_t samples, int64_t patches, double ratio, int64_t seed, std::vector<int64_t> sample) {
-        mask::RandomConfig config;
-        config.ratio = ratio;
-        mask::check_ratio(patches, ratio);
-        if (!sample.empty() && static_cast<int64_t>(sample.size()) != samples)
-          fail("sample", str("holds ", sample.size(), " numbers for ", samples, " rows"),
-               "give one for each row, or none");
-        SeededDraws draws(static_cast<uint64_t>(seed), 0, std::move(sample));
-        return mask::random_shuffle(config, samples, patches, torch::kCPU, draws);
+      "block_mask",
+      [](int64_t samples, const py::object& size, const py::object& patch, int64_t cell, double ratio,
+         int64_t seed, std::vector<int64_t> sample) {
+        return block_mask(samples, to_size(size), to_size(patch), cell, ratio, seed, std::move(sample));
       },
-      py::arg("samples"), py::arg("patches"), py::arg("ratio") = 0.75, py::arg("seed") = 0,
-      py::arg("sample") = std::vector<int64_t>(), Unlocked(),
-      "Random masks; row b depends on nothing but seed and sample[b] (default b).");
+      py::arg("samples"), py::arg("size"), py::arg("patch"), py::arg("cell") = 32, py::arg("ratio") = 0.6,
+      py::arg("seed") = 0, py::arg("sample") = std::vector<int64_t>(),
+      str("Cells of `cell` pixels hidden at random (SimMIM): [B, h, w] bool for pictures of `size` in "
+          "patches of "
+          "`patch`, true = hidden",
+          drawn_by)
+          .c_str());
+  m.def("span_mask", &span_mask, py::arg("lengths"), py::arg("prob") = 0.8, py::arg("length") = 10,
+        py::arg("min_spans") = 2, py::arg("require_same") = true, py::arg("seed") = 0,
+        py::arg("sample") = std::vector<int64_t>(), Unlocked(),
+        str("Spans of frames hidden (wav2vec 2.0, HuBERT): [B, max(lengths)] bool, true = hidden; lengths: "
+            "valid "
+            "frames of each row",
+            drawn_by)
+            .c_str());
 }
 
 void bind_data(py::module_& m) {
@@ -288,13 +352,16 @@ void bind_data(py::module_& m) {
   py::class_<data::Loader>(
       m, "Loader",
       "Batches made by threads. Each `for` gives what is left of an epoch; then the next begins.")
-      .def(py::init([](std::shared_ptr<data::Dataset> dataset, const py::object& size, int64_t batch_size,
-                       int64_t channels, std::vector<double> mean, std::vector<double> std,
-                       const py::dict& augment, bool evaluate, int64_t workers, int64_t prefetch,
-                       bool shuffle, bool drop_last, int64_t seed, int64_t max_bad) {
+      .def(py::init([](const py::object& source, const py::object& size, int64_t batch_size, int64_t channels,
+                       std::vector<double> mean, std::vector<double> std, const py::dict& augment,
+                       bool evaluate, int64_t workers, int64_t prefetch, bool shuffle, bool drop_last,
+                       int64_t seed, int64_t max_bad) {
              if (batch_size < 1 || workers < 0 || max_bad < 0)
                fail("Loader", "a negative number, or an empty batch",
                     "give batch_size >= 1, workers >= 0, max_bad >= 0");
+             auto dataset = py::isinstance<py::str>(source)
+                                ? data::open_dataset(source.cast<std::string>(), "")
+                                : source.cast<std::shared_ptr<data::Dataset>>();
              return make_loader(std::move(dataset), size,
                                 {.batch_size = batch_size,
                                  .workers = workers,
@@ -311,7 +378,8 @@ void bind_data(py::module_& m) {
            py::arg("evaluate") = false, py::arg("workers") = 2, py::arg("prefetch") = 4,
            py::arg("shuffle") = true, py::arg("drop_last") = true, py::arg("seed") = 0,
            py::arg("max_bad") = 0,
-           "size: 96 or (h, w). channels, mean, std: measured unless given. augment: keys of info()'s "
+           "dataset: what open_dataset() returns, or its URI. size: 96 or (h, w). channels, mean, std: "
+           "measured unless given. augment: keys of info()'s "
            "augment.* "
            "without their prefix. evaluate: resize and centre crop instead of random crops.")
       .def("__len__", &data::Loader::batches_per_epoch, "Batches in an epoch.")

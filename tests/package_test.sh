@@ -18,7 +18,8 @@ check "the installed program runs and finds its recipes" bash -c \
 cmake -S "$example" -B "$work/build" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_VISIBILITY_PRESET=hidden "-DCMAKE_PREFIX_PATH=$work/prefix;$torch" >"$work/log" 2>&1 &&
   cmake --build "$work/build" >>"$work/log" 2>&1 || { cat "$work/log"; echo "the example does not build"; exit 1; }
 "$work/build/own_method" "$work/run" "data.uri=synthetic:scenes?count=240&size=32" encoder.arch=vit encoder.img_size=32 \
-  encoder.patch_size=8 encoder.embed_dim=32 encoder.depth=1 encoder.num_heads=2 train.batch_size=32 train.steps=60 \
+  encoder.patch_size=8 encoder.embed_dim=32 encoder.depth=1 encoder.num_heads=2 decoder.embed_dim=32 decoder.depth=1 \
+  decoder.num_heads=2 loss.norm_pix=false train.batch_size=32 train.steps=60 \
   train.warmup_epochs=1 train.base_lr=1e-2 train.log_every=1 health.samples=32 2>"$work/log" || { cat "$work/log"; exit 1; }
 python3 - "$work/run/metrics.jsonl" <<'PYTHON'
 import json, math, sys

@@ -35,8 +35,11 @@ def main():
     parser.add_argument("target")
     parser.add_argument("--key", help="the entry that holds the tensors; model or state_dict by default")
     options = parser.parse_args()
-    import torch
-    from safetensors.torch import save_file
+    try:
+        import torch
+        from safetensors.torch import save_file
+    except ImportError as missing:
+        raise SystemExit(f"pth_to_safetensors: {missing}; .venv/bin/pip install safetensors, and run this by .venv/bin/python")
 
     try:
         checkpoint = torch.load(options.source, map_location="cpu", weights_only=True)

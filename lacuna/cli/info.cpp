@@ -1,5 +1,8 @@
 // lacuna info NAME
 
+#include <algorithm>
+#include <array>
+
 #include "lacuna/cli/command.h"
 #include "lacuna/eval/explain.h"
 #include "lacuna/train/describe.h"
@@ -7,8 +10,27 @@
 namespace lacuna::cli {
 namespace {
 
+// Beyond it a value pushes its meaning aside instead of all others.
+constexpr size_t kWidest = 34;
+
 std::string padded(const std::string& text, size_t width) {
   return text + std::string(text.size() < width ? width - text.size() : 1, ' ');
+}
+
+using Row = std::array<std::string, 4>;  // key, type, default, meaning
+
+std::string aligned(const std::vector<Row>& rows) {
+  std::array<size_t, 3> widths{};
+  for (const auto& row : rows)
+    for (size_t i = 0; i < widths.size(); ++i)
+      widths[i] = std::max(widths[i], std::min(row[i].size(), kWidest) + 2);
+  std::string out;
+  for (const auto& row : rows) {
+    out += "\n";
+    for (size_t i = 0; i < widths.size(); ++i) out += padded(row[i], widths[i]);
+    out += row.back();
+  }
+  return out;
 }
 
 std::string to_text(const Json& info) {
@@ -16,15 +38,15 @@ std::string to_text(const Json& info) {
   std::string out = str(word("name"), ": ", word("title"), "\n", word("paper"),
                         "\nofficial code: ", word("code"), "\n\n", word("summary"), "\n");
   for (const auto& part : info.at("parts")) out += "  " + part.get<std::string>() + "\n";
-  out += "\n" + padded("key", 28) + padded("type", 17) + padded("default", 24) + "meaning";
+  std::vector<Row> rows{{"key", "type", "default", "meaning"}};
   for (const auto& key : info.at("config")) {
-    out +=
-        str("\n", padded(key.at("key").get<std::string>(), 28), padded(key.at("type").get<std::string>(), 17),
-            padded(key.at("default").dump(), 24), key.at("meaning").get<std::string>());
+    auto meaning = key.at("meaning").get<std::string>();
     if (key.contains("choices"))
-      out += " (" + join(key.at("choices").get<std::vector<std::string>>(), " | ") + ")";
+      meaning += " (" + join(key.at("choices").get<std::vector<std::string>>(), " | ") + ")";
+    rows.push_back({key.at("key").get<std::string>(), key.at("type").get<std::string>(),
+                    key.at("default").dump(), std::move(meaning)});
   }
-  return out;
+  return out + aligned(rows);
 }
 
 void info(const std::string& name, const Output& output) {

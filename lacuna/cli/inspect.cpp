@@ -47,11 +47,16 @@ Json describe(const train::Weights& weights) {
     tensors.push_back(
         {{"name", name}, {"type", c10::toString(tensor.scalar_type())}, {"shape", tensor.sizes().vec()}});
   }
-  const auto known = weights.metadata.find("lacuna.method");
+  const auto written = weights.metadata.find("lacuna.method");
+  auto config = config_of_file(weights);
+  const std::string method = written != weights.metadata.end() ? written->second
+                             : config.is_object()
+                                 ? config["method"].get<std::string>() + " (read off its tensors)"
+                                 : "unknown (not written by lacuna)";
   return {{"file", weights.origin},
-          {"method", known == weights.metadata.end() ? "unknown (not written by lacuna)" : known->second},
+          {"method", method},
           {"names", train::format_of(weights.tensors)},
-          {"config", config_of_file(weights)},
+          {"config", std::move(config)},
           {"parameters", parameters},
           {"decoder", decoder},
           {"tensors", std::move(tensors)},

@@ -89,8 +89,11 @@ void list(const std::string& wanted, const Output& output) {
     if (!wanted.empty() && kind != wanted) continue;
     text += (text.empty() ? "" : "\n") + kind + "\n";
     document[kind] = Json::array();
-    for (const auto& [name, meaning] : entries()) {
-      text += str("  ", name, std::string(name.size() < 22 ? 22 - name.size() : 1, ' '), meaning, "\n");
+    const Entries listed = entries();
+    size_t width = 20;
+    for (const auto& [name, meaning] : listed) width = std::max(width, name.size());
+    for (const auto& [name, meaning] : listed) {
+      text += str("  ", name, std::string(width + 2 - name.size(), ' '), meaning, "\n");
       document[kind].push_back({{"name", name}, {"summary", meaning}});
     }
   }

@@ -9,7 +9,8 @@ namespace lacuna::cli {
 void keep_freed_memory();
 
 /// Writing to a connection or pipe whose other end is gone gives an error, where the default is to end the
-/// process at once: a peer that died would take this process with it before it could say so and save its work.
+/// process at once: a peer that died would take this process with it before it could say so and save its
+/// work.
 void survive_broken_pipes();
 
 /// Error when something printed to stdout did not get there (a full disk). A reader that left early, as

@@ -47,6 +47,15 @@ int run(int argc, char** argv) {
   CLI::App app{"Lacuna: hide part of a signal and train a network to say what was hidden."};
   app.set_version_flag("--version", version());
   app.require_subcommand(1);
+  app.footer(
+      "Where to begin:\n"
+      "  lacuna inspect photos/                             what is there, what is broken\n"
+      "  lacuna pretrain mae --data photos/ --dry-run       memory, steps, expected time; writes nothing\n"
+      "  lacuna pretrain mae --data photos/ --out runs/a    and --resume after an interruption\n"
+      "  lacuna eval knn runs/a                             and: linear, finetune\n"
+      "  lacuna report runs/a                               one page with curves and previews\n"
+      "`lacuna list` says what there is, `lacuna info mae` every key for --set, `lacuna COMMAND --help` the "
+      "options.");
   const auto& commands = Registry<Command>::instance();
   const std::string first = argc > 1 ? argv[1] : "";
   if (!first.empty() && first[0] != '-') commands.get(first);  // unknown: names the nearest

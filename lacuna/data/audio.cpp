@@ -9,7 +9,7 @@
 
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
-#include "lacuna/data/inspect.h"
+#include "lacuna/data/parallel.h"
 
 namespace lacuna::data {
 

@@ -2,11 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <exception>
 #include <iomanip>
 #include <limits>
-#include <mutex>
-#include <thread>
 
 #include "lacuna/core/error.h"
 
@@ -163,26 +160,6 @@ std::string tally(const std::map<Key, int64_t>& counts) {
 }
 
 }  // namespace
-
-void parallel(int64_t count, int64_t workers, const std::function<void(int64_t)>& body) {
-  std::atomic<int64_t> next{0};
-  std::exception_ptr failure;
-  std::mutex mutex;
-  const auto work = [&] {
-    try {
-      for (int64_t i = next++; i < count; i = next++) body(i);
-    } catch (...) {
-      next = count;
-      const std::scoped_lock lock(mutex);
-      failure = std::current_exception();
-    }
-  };
-  std::vector<std::thread> threads;
-  for (int64_t i = 1; i < std::min(workers, count); ++i) threads.emplace_back(work);
-  work();
-  for (auto& thread : threads) thread.join();
-  if (failure) std::rethrow_exception(failure);
-}
 
 DataReport inspect_dataset(const Dataset& dataset, int64_t limit, int64_t channels, int64_t workers,
                            const io::ImageLimits& limits) {

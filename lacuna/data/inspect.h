@@ -1,13 +1,13 @@
 #pragma once
 // What is in a data set; its figures are what normalisation uses.
 
-#include <atomic>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "lacuna/data/dataset.h"
+#include "lacuna/data/parallel.h"
 #include "lacuna/data/transform.h"
 
 namespace lacuna::data {
@@ -49,8 +49,5 @@ struct Inspector {
   static const char* noun() { return "modality of data"; }
   std::function<Inspection(const Dataset& dataset, int64_t limit, int64_t workers)> inspect;
 };
-
-/// Calls body(0) .. body(count - 1) from `workers` threads; rethrows what one of them throws.
-void parallel(int64_t count, int64_t workers, const std::function<void(int64_t)>& body);
 
 }  // namespace lacuna::data

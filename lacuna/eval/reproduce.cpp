@@ -1,7 +1,9 @@
 #include "lacuna/eval/reproduce.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <map>
 #include <numeric>
 
 #include "lacuna/core/error.h"
@@ -43,9 +45,10 @@ Arm read_arm(const Json& claim, const std::string& key, const std::string& origi
   if (!claim.contains(key) || !claim[key].is_object())
     fail(origin, str("a claim has no [claim.", key, "]"), "name both sides of the comparison");
   const Json& table = claim[key];
-  refuse_unknown(table, {"name", "settings", "eval_settings", "metric"}, origin);
+  refuse_unknown(table, {"name", "settings", "eval_settings", "metric", "run"}, origin);
   return {text_of(table, "name", origin, true), texts_of(table, "settings", origin),
-          texts_of(table, "eval_settings", origin), text_of(table, "metric", origin, false)};
+          texts_of(table, "eval_settings", origin), text_of(table, "metric", origin, false),
+          text_of(table, "run", origin, false)};
 }
 
 Claim read_claim(const Json& table, const io::fs::path& file) {
@@ -73,16 +76,40 @@ Claim read_claim(const Json& table, const io::fs::path& file) {
     if (!claim.run.empty() && !(arm->settings.empty() && arm->eval_settings.empty()))
       fail(str(origin, ": claim ", claim.name), "arms that share a run have settings of their own",
            "leave out `run`, or give the settings to the claim");
+    if (!claim.run.empty()) arm->run = claim.run;
   }
   return claim;
+}
+
+std::vector<std::string> joined(std::vector<std::string> first, const std::vector<std::string>& second) {
+  first.insert(first.end(), second.begin(), second.end());
+  return first;
+}
+
+/// Arms that share a run train it the same way, and measure it the same way by each protocol, whichever comes
+/// first.
+void check_shared_runs(const std::vector<Claim>& claims, const std::string& origin) {
+  std::map<std::string, std::vector<std::string>> known;
+  for (const auto& claim : claims)
+    for (const auto* arm : {&claim.ours, &claim.baseline}) {
+      if (arm->run.empty()) continue;
+      const auto trained = joined({claim.recipe}, joined(claim.settings, arm->settings));
+      const auto measured = joined(claim.eval_settings, arm->eval_settings);
+      const auto same = [&](const std::string& what, const auto& settings) {
+        return known.try_emplace(what, settings).first->second == settings;
+      };
+      if (!same(arm->run, trained) || !same(str(arm->run, " by ", claim.protocol), measured))
+        fail(str(origin, ": claim ", claim.name), str("run '", arm->run, "' has other settings elsewhere"),
+             "give arms that share a run the same recipe and settings, in the same order");
+    }
 }
 
 std::unique_ptr<train::RunConfig> arm_config(const Claim& claim, const Arm& arm,
                                              const ReproduceOptions& options, int64_t seed) {
   auto config = train::RunConfig::from_toml(read_toml(claim.recipe), claim.recipe);
   if (!options.data.empty()) config->table.set("data.uri", options.data, "--data");
-  for (const auto* settings : {&claim.settings, &arm.settings})
-    for (const auto& setting : *settings) config->table.set_assignment(setting, "the claim");
+  for (const auto& setting : joined(claim.settings, arm.settings))
+    config->table.set_assignment(setting, "the claim");
   config->table.set("train.seed", seed, "reproduce");
   const int64_t steps = config->train.steps;
   if (options.quick && steps > 0)
@@ -104,8 +131,7 @@ double pretrain(const io::fs::path& run, std::unique_ptr<train::RunConfig> confi
 
 double measure(const Claim& claim, const Arm& arm, const ReproduceOptions& options, int64_t seed,
                const io::fs::path& run) {
-  auto settings = claim.eval_settings;
-  settings.insert(settings.end(), arm.eval_settings.begin(), arm.eval_settings.end());
+  auto settings = joined(claim.eval_settings, arm.eval_settings);
   settings.push_back(str("eval.seed=", seed));
   if (Registry<Protocol>::instance().get(claim.protocol).trains) settings.push_back(str("train.seed=", seed));
   auto others = settings;
@@ -126,8 +152,8 @@ ArmOutcome run_arm(const Claim& claim, const Arm& arm, const ReproduceOptions& o
   ArmOutcome outcome;
   const int64_t seeds = options.quick ? 1 : options.seeds;
   for (int64_t seed = 0; seed < seeds; ++seed) {
-    const auto run = claim.run.empty() ? options.out / claim.name / str(arm.name, "-seed", seed)
-                                       : options.out / str(claim.run, "-seed", seed);
+    const auto run = arm.run.empty() ? options.out / claim.name / str(arm.name, "-seed", seed)
+                                     : options.out / str(arm.run, "-seed", seed);
     log::info(str("== ", claim.name, ": ", arm.name, ", seed ", seed));
     const double seconds = pretrain(run, arm_config(claim, arm, options, seed));
     if (seconds > 0) outcome.seconds.push_back(seconds);
@@ -137,16 +163,21 @@ ArmOutcome run_arm(const Claim& claim, const Arm& arm, const ReproduceOptions& o
   return outcome;
 }
 
+std::string with_decimals(double value, int decimals) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.*f", decimals, value);
+  return text;
+}
+
 std::string summary(const ArmOutcome& arm) {
-  char text[64];
-  std::snprintf(text, sizeof text, "%.4f +- %.4f (", arm.mean(), arm.deviation());
   std::vector<std::string> values;
-  for (const double value : arm.values) {
-    char one[16];
-    std::snprintf(one, sizeof one, "%.4f", value);
-    values.emplace_back(one);
-  }
-  return str(text, join(values), ")");
+  for (const double value : arm.values) values.push_back(with_decimals(value, 4));
+  const double seconds = std::accumulate(arm.seconds.begin(), arm.seconds.end(), 0.0);
+  return str(with_decimals(arm.mean(), 4), " +- ", with_decimals(arm.deviation(), 4), " (", join(values), ")",
+             arm.seconds.empty()
+                 ? ""
+                 : str("; pre-training ", with_decimals(seconds / static_cast<double>(arm.seconds.size()), 0),
+                       " s"));
 }
 
 Json to_json(const Arm& arm, const ArmOutcome& outcome) {
@@ -165,6 +196,7 @@ std::vector<Claim> read_claims(const io::fs::path& file) {
     fail(file.string(), "holds no [[claim]]", "write one as docs/results.md describes");
   std::vector<Claim> out;
   for (const auto& table : document["claim"]) out.push_back(read_claim(table, file));
+  check_shared_runs(out, file.string());
   return out;
 }
 
@@ -186,7 +218,8 @@ bool Outcome::is_clear() const {
   const auto variance = [](const ArmOutcome& arm) {
     return arm.deviation() * arm.deviation() / static_cast<double>(arm.values.size());
   };
-  return difference() > claim.margin && difference() > 2 * std::sqrt(variance(ours) + variance(baseline));
+  const double beyond = difference() - std::min(claim.margin, 0.0);
+  return holds() && beyond > 2 * std::sqrt(variance(ours) + variance(baseline));
 }
 
 Json Outcome::to_json() const {

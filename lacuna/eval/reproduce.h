@@ -16,6 +16,9 @@ struct Arm {
   std::vector<std::string> settings;       ///< of pre-training
   std::vector<std::string> eval_settings;  ///< of the evaluation
   std::string metric = {};                 ///< the claim's own unless given
+  /// Name of the trained network; arms of one name, which must have the same settings, share it. The claim's
+  /// and the arm's own unless given.
+  std::string run = {};
 };
 
 struct Claim {
@@ -29,7 +32,7 @@ struct Claim {
   /// Name of a trained network that both arms, and other claims of this name, share: they differ in `metric`
   /// alone.
   std::string run = {};
-  double margin = 0;  ///< ours - baseline must exceed it, in units of the metric
+  double margin = 0;  ///< ours - baseline must exceed it, in units of the metric; negative: "no worse than"
 };
 
 /// Reads claims.toml: [[claim]] tables with the fields above, `ours` and `baseline` tables inside. Error
@@ -57,7 +60,7 @@ struct Outcome {
   double difference() const { return ours.mean() - baseline.mean(); }
   /// The difference exceeds the margin.
   bool holds() const { return difference() > claim.margin; }
-  /// The difference exceeds twice its standard error too; with one seed never.
+  /// The difference exceeds twice its standard error too (a negative margin by as much); with one seed never.
   bool is_clear() const;
   Json to_json() const;
   std::string to_text() const;

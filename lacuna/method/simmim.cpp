@@ -3,7 +3,6 @@
 #include <torch/torch.h>
 
 #include "lacuna/core/error.h"
-#include "lacuna/nn/init.h"
 
 namespace lacuna {
 
@@ -16,7 +15,7 @@ constexpr double kInitBound = 0.02;
 constexpr double kEps = 1e-5;
 constexpr const char* kEncoderPrefix = "encoder.";
 
-/// Which of the encoder's cells hold a pixel of `region` [B, h, w] (patch resolution): numbers into [B * L'].
+/// Which of the decoder's cells hold a pixel of `region` [B, h, w] (patch resolution): numbers into [B * L'].
 Tensor touched_cells(const Tensor& region, Size2 cells) {
   const int64_t B = region.size(0);
   return region.view({B, cells.h, region.size(1) / cells.h, cells.w, region.size(2) / cells.w})
@@ -49,6 +48,7 @@ SimMIMConfig::SimMIMConfig() {
 
 void SimMIMConfig::fields(Fields& f) {
   f.group("encoder", encoder);
+  f.group("decoder", decoder);
   f.group("mask", mask);
   f.group("loss", loss);
 }
@@ -58,23 +58,17 @@ void SimMIMConfig::resolve(const ConfigTable& table) {
     fail(str("encoder.arch ", encoder.arch), "SimMIM hides patches inside the encoder, which this one can't",
          "use a swin or beit encoder: `lacuna list encoders`");
   encoder.resolve(table, "encoder");
+  decoder.resolve(table, "decoder");
   mask::check_blocks(mask, encoder.img_size, encoder.patch_size);
 }
 
-PixelHead::PixelHead(int64_t features, int64_t outputs) {
-  weight = register_parameter("weight", torch::zeros({outputs, features, 1, 1}));
-  bias = register_parameter("bias", torch::zeros({outputs}));
-}
-
-Tensor PixelHead::forward(const Tensor& z) const { return at::linear(z, weight.flatten(1), bias); }
-
 SimMIM::SimMIM(const SimMIMConfig& config, Draws& draws) : config_(config) {
   encoder_ = register_module("encoder", config.encoder.make_grid_encoder(kInitBound));
-  const auto decoder = register_module("decoder", std::make_shared<torch::nn::Module>());
-  const int64_t outputs = encoder_->stride().area() * config.encoder.in_chans;
-  decoder_ = decoder->register_module("0", std::make_shared<PixelHead>(encoder_->num_features(), outputs));
+  const nn::PixelDecoderInput input{encoder_->num_features(), encoder_->out_grid(), encoder_->stride(),
+                                    config.encoder.patch_size, config.encoder.in_chans};
+  decoder_ = register_module("decoder", nn::make_pixel_decoder(config.decoder, input));
   encoder_->initialize(draws);
-  nn::default_conv_init_(decoder_->weight, decoder_->bias, draws, "decoder.0");
+  decoder_->initialize(draws, "decoder");
 }
 
 Loss SimMIM::forward(const Batch& batch, Draws& draws) {
@@ -87,11 +81,12 @@ Loss SimMIM::forward(const Batch& batch, Draws& draws) {
 
 // Only cells with a pixel of the region are predicted.
 Tensor SimMIM::loss_over(const Tensor& image, const Tensor& z, const Tensor& region) const {
-  const Size2 cells = encoder_->out_grid(), stride = encoder_->stride();
+  const Size2 cells = decoder_->grid(), stride = decoder_->stride();
   const int64_t C = image.size(1);
   const auto ids_cpu = touched_cells(region, cells), ids = ids_cpu.to(image.device());  // [M]
-  const auto rec = decoder_->forward(z.flatten(0, 1).index_select(0, ids)).to(torch::kFloat);
-  const auto wanted = cells_of(nn::patch_view(image, stride), ids).flatten(1);  // [M, C s^2]
+  const auto tokens = decoder_->tokens(z).flatten(0, 1).index_select(0, ids);           // [M, D'']
+  const auto rec = decoder_->predict(tokens).to(torch::kFloat);                         // [M, C s^2]
+  const auto wanted = cells_of(nn::patch_view(image, stride), ids).flatten(1);          // [M, C s^2]
   auto error = (wanted - rec).abs();
   if (config_.loss.type == "mse") error = error.square();
   const auto count = region.sum().item<int64_t>() * config_.encoder.patch_size.area();
@@ -134,9 +129,9 @@ Tensor SimMIM::encode(const Tensor& image, const Tensor& hidden, Draws* draws) c
 }
 
 Tensor SimMIM::predict_all(const Tensor& z) const {
-  const Size2 cells = encoder_->out_grid(), stride = encoder_->stride();
+  const Size2 cells = decoder_->grid(), stride = decoder_->stride();
   const int64_t B = z.size(0), C = config_.encoder.in_chans;
-  return decoder_->forward(z)
+  return decoder_->predict(decoder_->tokens(z))
       .view({B, cells.h, cells.w, C, stride.h, stride.w})
       .permute({0, 3, 1, 4, 2, 5})
       .reshape({B, C, cells.h * stride.h, cells.w * stride.w});
@@ -155,7 +150,8 @@ const Register<MethodInfo> registered{
                 "tokens can't be "
                 "dropped.",
      .parts = {"masker: cells of 32 pixels, 60 % hidden",
-               "encoder: Swin or a BEiT-style ViT with mask tokens", "predictor: one linear layer",
+               "encoder: Swin or a BEiT-style ViT with mask tokens",
+               "predictor: one linear layer; an MLP, blocks or an inverse Swin for comparison",
                "target: normalised pixels", "loss: L1 on hidden pixels"},
      .defaults = {"train.base_lr=1e-4", "train.lr_batch=512", "train.base_warmup_lr=5e-7",
                   "train.schedule=multistep", "train.milestones=[700]", "train.warmup_epochs=10",

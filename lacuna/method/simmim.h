@@ -8,6 +8,7 @@
 #include "lacuna/mask/block.h"
 #include "lacuna/method/method.h"
 #include "lacuna/nn/encoder_config.h"
+#include "lacuna/nn/pixel_decoder.h"
 
 namespace lacuna {
 
@@ -20,6 +21,7 @@ struct SimMIMLossConfig {
 
 struct SimMIMConfig : MethodConfig {
   nn::EncoderConfig encoder;
+  nn::PixelDecoderConfig decoder;
   mask::BlockConfig mask;
   SimMIMLossConfig loss;
   SimMIMConfig();
@@ -27,17 +29,8 @@ struct SimMIMConfig : MethodConfig {
   void resolve(const ConfigTable& table) override;
 };
 
-/// The one linear layer of the predictor, as the official 1x1 convolution. weight [C s^2, D', 1, 1], bias [C
-/// s^2].
-class PixelHead : public torch::nn::Module {
- public:
-  PixelHead(int64_t features, int64_t outputs);
-  /// [..., D'] -> [..., C s^2], channel slowest inside a cell (PixelShuffle's order).
-  Tensor forward(const Tensor& z) const;
-  Tensor weight, bias;
-};
-
-/// B pictures of H x W, L' tokens of the encoder's last map, each of which predicts a cell of s x s pixels.
+/// B pictures of H x W, L' tokens of the encoder's last map, L'' of the decoder (the same ones unless it
+/// refines the grid), each of which predicts a cell of s x s pixels.
 class SimMIM : public Method {
  public:
   SimMIM(const SimMIMConfig& config, Draws& draws);
@@ -63,7 +56,7 @@ class SimMIM : public Method {
 
   SimMIMConfig config_;
   std::shared_ptr<nn::GridEncoder> encoder_;
-  std::shared_ptr<PixelHead> decoder_;
+  std::shared_ptr<nn::PixelDecoder> decoder_;
 };
 
 }  // namespace lacuna

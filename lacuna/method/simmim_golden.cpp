@@ -9,7 +9,7 @@
 namespace lacuna {
 namespace {
 
-// Card key -> our key. The decoder follows from the encoder's stride.
+// Card key -> our key. The one decoder that the official code has; its stride follows from the encoder's.
 const std::vector<std::pair<std::string, std::string>> kRenames = {
     {"encoder.drop_path_rate", "encoder.drop_path"}, {"decoder.type", ""}, {"decoder.encoder_stride", ""}};
 

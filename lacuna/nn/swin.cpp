@@ -4,14 +4,12 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <numeric>
 
 #include "lacuna/core/error.h"
 #include "lacuna/nn/activation_checkpoint.h"
-#include "lacuna/nn/attention.h"
 #include "lacuna/nn/init.h"
-#include "lacuna/nn/relative_position.h"
+#include "lacuna/nn/swin_block.h"
 
 namespace lacuna::nn {
 
@@ -20,104 +18,7 @@ namespace {
 // Between regions that the cyclic shift made neighbours. Not -inf: with large logits the difference shows.
 constexpr double kForbidden = -100;
 
-/// [B, H, W, C] -> [B, nW, M*M, C], windows in raster order.
-Tensor to_windows(const Tensor& x, int64_t window) {
-  const int64_t B = x.size(0), H = x.size(1), W = x.size(2), C = x.size(3);
-  return x.reshape({B, H / window, window, W / window, window, C})
-      .transpose(2, 3)
-      .reshape({B, H / window * (W / window), window * window, C});
-}
-
-/// The way back: [B, nW, M*M, C] -> [B, H, W, C].
-Tensor from_windows(const Tensor& windows, int64_t window, Size2 grid) {
-  const int64_t B = windows.size(0), C = windows.size(3);
-  return windows.view({B, grid.h / window, grid.w / window, window, window, C})
-      .transpose(2, 3)
-      .reshape({B, grid.h, grid.w, C});
-}
-
 }  // namespace
-
-/// Attention inside windows with relative position bias. x [B, nW, N, C] -> the same.
-class WindowAttention : public torch::nn::Module {
- public:
-  WindowAttention(int64_t dim, int64_t window, int64_t num_heads, bool qkv_bias) : num_heads_(num_heads) {
-    const Size2 side{window, window};
-    table_ = register_parameter("relative_position_bias_table",
-                                torch::zeros({relative_table_rows(side, false), num_heads}));
-    index_ = register_buffer("relative_position_index", relative_position_index(side, false));
-    qkv_ = register_module("qkv", std::make_shared<Linear>(dim, 3 * dim, qkv_bias));
-    proj_ = register_module("proj", std::make_shared<Linear>(dim, dim));
-  }
-
-  /// `mask` [nW, N, N], or undefined.
-  Tensor forward(const Tensor& x, const Tensor& mask) const {
-    const int64_t B = x.size(0), nW = x.size(1), N = x.size(2), C = x.size(3);
-    auto bias = relative_position_bias(table_, index_);   // [heads, N, N]
-    if (mask.defined()) bias = bias + mask.unsqueeze(1);  // [nW, heads, N, N]
-    const auto mixed = self_attention(qkv_->forward(x).view({B * nW, N, 3 * C}), num_heads_, bias);
-    return proj_->forward(mixed.view({B, nW, N, C}));
-  }
-
-  const Tensor& table() const { return table_; }
-
- private:
-  int64_t num_heads_;
-  std::shared_ptr<Linear> qkv_, proj_;
-  Tensor table_, index_;
-};
-
-struct SwinBlockConfig {
-  int64_t dim, num_heads, window, shift;
-  Size2 grid;
-  double mlp_ratio, norm_eps, drop_path;
-  bool qkv_bias;
-};
-
-/// x += attn(norm1 x) in windows, shifted or not; x += mlp(norm2 x). x [B, h*w, C]. `name` names its draws.
-class SwinBlock : public torch::nn::Module {
- public:
-  SwinBlock(const SwinBlockConfig& config, std::string name) : config_(config), name_(std::move(name)) {
-    norm1_ = register_module("norm1", std::make_shared<LayerNorm>(config.dim, config.norm_eps));
-    attn_ = register_module("attn", std::make_shared<WindowAttention>(config.dim, config.window,
-                                                                      config.num_heads, config.qkv_bias));
-    norm2_ = register_module("norm2", std::make_shared<LayerNorm>(config.dim, config.norm_eps));
-    const auto hidden = static_cast<int64_t>(static_cast<double>(config.dim) * config.mlp_ratio);
-    mlp_ = register_module("mlp", std::make_shared<Mlp>(config.dim, hidden));
-    if (config.shift > 0)
-      attn_mask_ =
-          register_buffer("attn_mask", shifted_window_mask(config.grid, config.window, config.shift));
-  }
-
-  Tensor forward(const Tensor& x, Draws* draws) const {
-    const auto mixed = x + drop_path(attend(x), config_.drop_path, name_ + ".drop_path1", draws);
-    return mixed +
-           drop_path(mlp_->forward(norm2_->forward(mixed)), config_.drop_path, name_ + ".drop_path2", draws);
-  }
-
-  void initialize(Draws& draws) const {
-    trunc_normal_(attn_->table(), 0.02, draws, name_ + ".attn.relative_position_bias_table");
-  }
-
- private:
-  Tensor attend(const Tensor& x) const {
-    const int64_t B = x.size(0), C = x.size(2);
-    const auto& [h, w] = config_.grid;
-    auto map = norm1_->forward(x).view({B, h, w, C});
-    if (config_.shift > 0) map = map.roll({-config_.shift, -config_.shift}, {1, 2});
-    const auto windows = attn_->forward(to_windows(map, config_.window), attn_mask_);
-    auto back = from_windows(windows, config_.window, config_.grid);
-    if (config_.shift > 0) back = back.roll({config_.shift, config_.shift}, {1, 2});
-    return back.view({B, h * w, C});
-  }
-
-  SwinBlockConfig config_;
-  std::string name_;
-  std::shared_ptr<LayerNorm> norm1_, norm2_;
-  std::shared_ptr<WindowAttention> attn_;
-  std::shared_ptr<Mlp> mlp_;
-  Tensor attn_mask_;
-};
 
 /// Two by two neighbours become one token of twice the width. x [B, h*w, C] -> [B, h*w/4, 2C].
 class PatchMerging : public torch::nn::Module {
@@ -143,10 +44,7 @@ class PatchMerging : public torch::nn::Module {
   std::shared_ptr<Linear> reduction_;
 };
 
-int64_t SwinConfig::stage_window(size_t stage) const {
-  const Size2 grid = stage_grid(stage);
-  return std::min({window_size, grid.h, grid.w});
-}
+int64_t SwinConfig::stage_window(size_t stage) const { return window_of(stage_grid(stage), window_size); }
 
 namespace {
 
@@ -229,7 +127,6 @@ Swin::Swin(const SwinConfig& config) : config_(config) {
   const auto layers = register_module("layers", torch::nn::ModuleList());
   for (size_t s = 0; s < config.depths.size(); ++s) {
     const int64_t window = config.stage_window(s);
-    const bool whole = std::min(config.stage_grid(s).h, config.stage_grid(s).w) <= config.window_size;
     const auto layer = std::make_shared<torch::nn::Module>();
     const auto list = layer->register_module("blocks", torch::nn::ModuleList());
     Stage stage;
@@ -238,7 +135,7 @@ Swin::Swin(const SwinConfig& config) : config_(config) {
       const SwinBlockConfig block{.dim = config.stage_dim(s),
                                   .num_heads = config.num_heads[s],
                                   .window = window,
-                                  .shift = i % 2 == 0 || whole ? 0 : config.window_size / 2,
+                                  .shift = shift_of(config.stage_grid(s), config.window_size, i),
                                   .grid = config.stage_grid(s),
                                   .mlp_ratio = config.mlp_ratio,
                                   .norm_eps = config.norm_eps,

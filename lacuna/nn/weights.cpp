@@ -35,10 +35,10 @@ struct Mismatch {
     if (!misshapen.empty())
       return "give the config the weights were made with (encoder.* and decoder.* keys)";
     const bool decoder = std::all_of(missing.begin(), missing.end(), [](const auto& name) {
-      return name.find("decoder") != std::string::npos || name == "mask_token";
+      return name.find("decoder") != std::string::npos || name.ends_with("mask_token");
     });
     if (!missing.empty() && decoder && unexpected.empty())
-      return "the file holds an encoder only; allow a partial load if a fresh decoder will do";
+      return "the file holds an encoder only; allow a partial load (--partial) if a fresh decoder will do";
     return "check that the weights belong to this method and size";
   }
 };

@@ -18,13 +18,13 @@ Json describe_keys(const ConfigTable& table) {
 
 Json describe(const RunConfig& config) {
   const MethodInfo& method = config.info();
-  return {{"name", config.method},
-          {"title", method.title},
-          {"paper", method.paper},
-          {"code", method.code},
-          {"summary", method.summary},
-          {"parts", method.parts},
-          {"config", describe_keys(config.table)}};
+  RunConfig used(config.method);
+  used.method_config->resolve(used.table);
+  Json keys = describe_keys(used.table);
+  for (auto& key : keys) key["default"] = used.table.get(key["key"].get<std::string>());
+  return {{"name", config.method},    {"title", method.title},     {"paper", method.paper},
+          {"code", method.code},      {"summary", method.summary}, {"parts", method.parts},
+          {"config", std::move(keys)}};
 }
 
 }  // namespace lacuna::train

@@ -7,7 +7,7 @@
 namespace lacuna::train {
 
 /// {"name", "title", "paper", "code", "summary", "parts", "config": [{"key", "type", "default", "meaning",
-/// "choices"?}]}.
+/// "choices"?}]}. Defaults are the method's own, a named encoder's sizes filled in.
 Json describe(const RunConfig& config);
 /// The list under "config" alone.
 Json describe_keys(const ConfigTable& table);

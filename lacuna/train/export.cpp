@@ -69,6 +69,8 @@ Json hf_vit(const RunConfig& config, const nn::EncoderConfig& encoder) {
 Json hf_swin(const RunConfig& config, const nn::EncoderConfig& encoder) {
   const bool supervised = config.method == "supervised";
   if (!encoder.patch_norm) refuse("transformers' Swin", "always norms its patches");
+  if (value_of<std::string>(config, "decoder.type", "linear") != "linear")
+    refuse("transformers' SwinForMaskedImageModeling", "has a linear decoder alone");
   const auto swin = encoder.swin();
   return {{"model_type", "swin"},
           {"architectures", {supervised ? "SwinForImageClassification" : "SwinForMaskedImageModeling"}},

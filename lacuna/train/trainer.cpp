@@ -107,8 +107,12 @@ std::unique_ptr<Optimizer> make_optimizer(const Method& method, const TrainConfi
   return make_adamw(std::move(groups), config.betas[0], config.betas[1], config.eps);
 }
 
-void load_init(Method& method, const RunConfig& config) {
-  if (config.train.init.empty()) return;
+namespace {
+
+/// What the run began with, for its record: the file, and the names that it did not fill. Null without
+/// train.init.
+Json start_from(Method& method, const RunConfig& config) {
+  if (config.train.init.empty()) return {};
   const auto weights = open_weights(config.train.init);
   const bool says_what_it_is = weights.metadata.count("lacuna.config") != 0;
   const auto source = says_what_it_is ? config_of(weights) : config_of(weights, hints(config));
@@ -116,7 +120,12 @@ void load_init(Method& method, const RunConfig& config) {
   if (auto* ema = method.ema()) ema->restart();
   log::info(str("started from ", weights.origin));
   if (!skipped.empty()) log::warn(str(skipped.size(), " tensors not loaded: ", join(skipped)));
+  return {{"weights", weights.origin}, {"not_loaded", skipped}};
 }
+
+}  // namespace
+
+void load_init(Method& method, const RunConfig& config) { start_from(method, config); }
 
 Trainer::Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, bool resume,
                  Processes* processes, std::shared_ptr<data::Dataset> dataset)
@@ -145,7 +154,8 @@ Trainer::Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, boo
   optimizer_ = make_optimizer(*method_, train);
   const bool first = !processes || processes->first();
   if (first) monitor_ = std::make_unique<Monitor>(*config_, dataset_, *transform, device_);
-  if (!resume) load_init(*method_, *config_);
+  const auto checkpoint = resume ? newest_checkpoint(run) : std::nullopt;
+  const Json init = checkpoint ? Json() : start_from(*method_, *config_);
   if (train.ema_decay > 0) {
     if (method_->ema())
       fail("train.ema_decay", str(config_->method, " averages its weights by itself, in its teacher"),
@@ -159,12 +169,13 @@ Trainer::Trainer(std::unique_ptr<RunConfig> config, const io::fs::path& run, boo
   if (first) folder_ = std::make_unique<RunFolder>(run, resume);
   if (!resume) {
     if (first) folder_->write_config(config_->to_toml());
-  } else if (const auto checkpoint = newest_checkpoint(run)) {
+  } else if (checkpoint) {
     resume_from(*checkpoint);
   } else if (first) {
     log::warn(run.string() + " holds no checkpoint yet: starting from step 0");
     folder_->rewind_metrics(-1);
   }
+  if (first && !init.is_null()) folder_->log({{"step", 0}, {"init", init}});
   position_ = loader_->position();
   if (processes) start_together();
 }

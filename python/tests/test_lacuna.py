@@ -70,6 +70,25 @@ class Maskers(unittest.TestCase):
         self.assertTrue(torch.equal(again.order, mask.order[[5, 1]]))
         self.assertFalse(torch.equal(mask.order, lacuna.random_mask(6, 16, seed=4).order))
 
+    def test_block_masks_hide_whole_cells(self):
+        mask = lacuna.block_mask(3, (32, 64), 4, cell=8, ratio=0.6, seed=3)
+        self.assertEqual((mask.shape, mask.dtype), ((3, 8, 16), torch.bool))
+        cells = mask.view(3, 4, 2, 8, 2).float().mean((2, 4))
+        self.assertTrue(((cells == 0) | (cells == 1)).all())
+        self.assertEqual(cells.sum((1, 2)).tolist(), [20] * 3)  # 32 cells, 60 % rounded up
+        self.assertTrue(torch.equal(lacuna.block_mask(1, (32, 64), 4, cell=8, seed=3, sample=[2])[0], mask[2]))
+        with self.assertRaisesRegex(lacuna.Error, "does not divide the picture"):
+            lacuna.block_mask(1, 32, 4, cell=20)
+
+    def test_span_masks_hide_spans_of_valid_frames(self):
+        mask = lacuna.span_mask([100, 60], prob=0.5, length=10, require_same=False)
+        self.assertEqual(mask.shape, (2, 100))
+        self.assertFalse(mask[1, 60:].any())
+        starts = mask[0].int().diff(prepend=torch.zeros(1, dtype=torch.int)).eq(1).sum().item()
+        self.assertGreaterEqual(mask[0].sum().item(), 10 * min(starts, 2))
+        with self.assertRaisesRegex(lacuna.Error, "lengths >= 1"):
+            lacuna.span_mask([])
+
     def test_a_pytorch_loop_that_uses_only_the_masker(self):
         torch.manual_seed(0)
         steps, patches, width = 80, 16, 8
@@ -121,9 +140,9 @@ class Data(unittest.TestCase):
 
     def test_a_pytorch_loop_that_uses_only_the_loader(self):
         torch.manual_seed(0)
-        loader = lacuna.Loader(lacuna.open_dataset("synthetic:scenes?count=128&size=32"), 16, 32, augment={"crop": "resize", "flip": 0})
+        loader = lacuna.Loader("synthetic:scenes?count=128&size=32", 16, 32, augment={"crop": "resize", "flip": 0})
         network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 64), nn.ReLU(), nn.Linear(64, 10))
-        losses = (nn.functional.cross_entropy(network(batch.image), batch.label) for _ in range(12) for batch in loader)
+        losses = (nn.functional.cross_entropy(network(image), label) for _ in range(12) for image, label in loader)
         first, last = train(network.parameters(), losses)
         self.assertLess(last, 0.5 * first)
 
@@ -131,6 +150,9 @@ class Data(unittest.TestCase):
 class Methods(unittest.TestCase):
     def test_forward_is_a_function_of_seed(self):
         method = lacuna.build("mae", TINY)
+        named = dict(method.named_parameters())
+        self.assertEqual(len(named), len(method.parameters()))
+        self.assertNotIn("pos_embed", named)  # a fixed table
         self.assertEqual(method.input, (3, 32, 32))
         image = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
         loss = method.forward(image, seed=1).total

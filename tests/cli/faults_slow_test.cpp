@@ -89,7 +89,7 @@ TEST_F(Faults, DataThatVanishEndInOneLineAndALaterResumeGivesTheSameLosses) {
 
   const auto run = *folder_ / "robbed";
   const Running program(pretrain(run, settings, photos.string()), folder_->path());
-  ASSERT_TRUE(wait_until([&] { return losses_written(run) > 20; }, 60));
+  ASSERT_TRUE(wait_until([&] { return losses_written(run) > 20; }, 120));
   fs::rename(photos, away);
   const auto outcome = program.wait();
   EXPECT_EQ(outcome.code, 2);
@@ -115,9 +115,9 @@ TEST_F(Faults, AClockThatJumpsChangesNothing) {
   for (std::string line; std::getline(file, line);) {
     const auto json = nlohmann::json::parse(line);
     if (!json.contains("items_per_s")) continue;
-    EXPECT_GT(json["items_per_s"].get<double>(), 1) << line;  // a day in a step would be 0.0002
+    EXPECT_GT(json["items_per_s"].get<double>(), 0.02) << line;  // a day in a step would be 0.0002
     EXPECT_GE(json["data_wait_s"].get<double>(), 0) << line;
-    EXPECT_LT(json["data_wait_s"].get<double>(), 60) << line;
+    EXPECT_LT(json["data_wait_s"].get<double>(), 600) << line;  // a day is 86,400
   }
 }
 

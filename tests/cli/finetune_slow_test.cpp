@@ -125,6 +125,46 @@ TEST(Finetune, BareWeightsNeedAFolder) {
   EXPECT_TRUE(fs::exists(folder / "tuned/config.toml"));
 }
 
+// Partial loading is asked for, and the run's record says what was left out; a run that was killed before its
+// first checkpoint begins with the same weights again.
+TEST(Init, PartialLoadingIsAskedForAndRecorded) {
+  const TemporaryFolder folder;
+  const auto first = pretrained(folder / "mae", "mae");
+  succeed({"export", first.string(), "--format", "official", "--out", (folder / "official").string()});
+  const auto encoder = (folder / "official/encoder.safetensors").string();
+  const auto run = folder / "second";
+  auto arguments =
+      with({"pretrain", "mae", "--out", run.string(), "--data", kData, "--init", encoder},
+           {"encoder.img_size=32", "encoder.embed_dim=16", "encoder.arch=vit", "encoder.patch_size=8",
+            "encoder.depth=2", "encoder.num_heads=2", "decoder.embed_dim=16", "decoder.depth=1",
+            "decoder.num_heads=2", "train.batch_size=16", "train.steps=2", "train.log_every=1"});
+  const auto refused = run_program(arguments);
+  EXPECT_EQ(refused.code, 2);
+  EXPECT_THAT(refused.err, HasSubstr("missing"));
+  EXPECT_THAT(refused.err, HasSubstr("--partial"));
+  EXPECT_FALSE(fs::exists(run));
+  arguments.push_back("--partial");
+  const auto loaded = succeed(arguments);
+  EXPECT_THAT(loaded.err, HasSubstr("tensors not loaded: "));
+  const auto record = [&] {
+    std::ifstream file(run / "metrics.jsonl");
+    std::string line;
+    std::getline(file, line);
+    return Json::parse(line);
+  };
+  const auto begun = record();
+  EXPECT_EQ(begun["step"], 0);
+  EXPECT_EQ(begun["init"]["weights"], encoder);
+  const auto left = begun["init"]["not_loaded"].get<std::vector<std::string>>();
+  EXPECT_THAT(left, ::testing::IsSupersetOf({"mask_token", "decoder_pred.weight"}));
+  EXPECT_THAT(left, ::testing::Not(::testing::Contains("cls_token")));
+  const auto wanted = losses(run);
+  fs::remove_all(run / "checkpoints");
+  succeed({"pretrain", "--out", run.string(), "--resume"});
+  EXPECT_EQ(record(), begun);
+  EXPECT_EQ(losses(run), wanted);
+}
+
 TEST(Export, FormatsAndFaults) {
   const TemporaryFolder folder;
   const auto run = pretrained(folder / "simmim", "simmim");

@@ -89,7 +89,7 @@ TEST_F(Runs, SignalsWriteACheckpointAndExit130) {
     const Running program(
         pretrain(run, {"--set", "train.checkpoint_every=1000", "--set", "health.every=1000"}),
         folder_->path());
-    ASSERT_TRUE(wait_until([&] { return losses_written(run) > 8; }, 60));
+    ASSERT_TRUE(wait_until([&] { return losses_written(run) > 8; }, 120));
     program.signal(signal);
     const auto outcome = program.wait();
     EXPECT_EQ(outcome.code, 130) << outcome.err;
@@ -138,7 +138,7 @@ TEST_F(Runs, ASecondRunInOneFolderIsRefused) {
 
   const auto run = *folder_ / "locked";
   const Running first(pretrain(run, {"--set", "train.steps=100000"}), folder_->path());
-  ASSERT_TRUE(wait_until([&] { return losses_written(run) > 2; }, 60));
+  ASSERT_TRUE(wait_until([&] { return losses_written(run) > 2; }, 120));
   const auto second = run_program(resume(run));
   EXPECT_EQ(second.code, 2);
   EXPECT_THAT(second.err, HasSubstr("in use by process"));

@@ -134,6 +134,13 @@ TEST(Usage, ListAndInfoAreTrue) {
     if (key["key"] == "train.base_lr") {
       EXPECT_EQ(key["default"], 1.5e-4);
     }
+  // What the default encoder fills is shown as filled, not as the bare field starts.
+  const auto swin = nlohmann::json::parse(run_program({"info", "simmim", "--json"}).out);
+  for (const auto& key : swin["config"]) {
+    if (key["key"] == "encoder.patch_size") EXPECT_EQ(key["default"], nlohmann::json({4, 4}));
+    if (key["key"] == "encoder.embed_dim") EXPECT_EQ(key["default"], 128);
+    if (key["key"] == "decoder.type") EXPECT_EQ(key["default"], "linear");
+  }
 }
 
 TEST(Usage, VerifyPassesAndFails) {

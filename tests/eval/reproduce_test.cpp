@@ -57,6 +57,44 @@ TEST(Claims, FaultsAreNamed) {
   EXPECT_THAT(refusal(folder.path(), std::string(kClaims) + "settings = 3\n"), HasSubstr("list of strings"));
 }
 
+TEST(Claims, ArmsShareARunOnlyWhereItIsTheSame) {
+  const testing::TemporaryFolder folder;
+  const auto claim = [](const std::string& name, const std::string& ours, const std::string& rest = "") {
+    return str("[[claim]]\nname = \"", name, "\"\nstatement = \"s\"\npaper = \"p\"\nrecipe = \"x.toml\"\n",
+               "protocol = \"linear\"\n", rest, "[claim.ours]\nname = \"plain\"\n", ours,
+               "[claim.baseline]\nname = \"other\"\n");
+  };
+  const std::string shared = "run = \"plain\"\nsettings = [\"mask.ratio=0.75\"]\n";
+  EXPECT_EQ(refusal(folder.path(), claim("a", shared) + claim("b", shared)), "");
+  const auto claims = read_claims(folder.path() / "claims.toml");
+  EXPECT_EQ(claims[1].ours.run, "plain");
+  EXPECT_EQ(claims[1].baseline.run, "");
+  EXPECT_THAT(refusal(folder.path(), claim("a", shared) + claim("b", "run = \"plain\"\n")),
+              HasSubstr("run 'plain' has other settings"));
+  EXPECT_THAT(
+      refusal(folder.path(), claim("a", shared) + claim("b", shared, "settings = [\"train.steps=3\"]\n")),
+      HasSubstr("run 'plain' has other settings"));
+  EXPECT_THAT(refusal(folder.path(),
+                      claim("a", shared) + claim("b", shared, "eval_settings = [\"eval.epochs=3\"]\n")),
+              HasSubstr("run 'plain' has other settings"));
+}
+
+TEST(Outcome, NoWorseThanIsClearWithinANegativeMargin) {
+  Outcome outcome;
+  outcome.claim.margin = -0.02;
+  outcome.ours.values = {0.500, 0.501, 0.502};
+  outcome.baseline.values = {0.501, 0.502, 0.503};
+  EXPECT_TRUE(outcome.holds());
+  EXPECT_TRUE(outcome.is_clear());  // -0.001 + 0.02 > 2 * sqrt(2 * 0.001^2 / 3) = 0.0016
+  outcome.ours.values = {0.47, 0.50, 0.53};
+  EXPECT_TRUE(outcome.holds());
+  EXPECT_FALSE(outcome.is_clear());
+  outcome.ours.values = {0.47, 0.475, 0.48};
+  EXPECT_FALSE(outcome.holds());
+  outcome.ours.seconds = {100, 102};
+  EXPECT_THAT(outcome.to_text(), HasSubstr("pre-training 101 s"));
+}
+
 TEST(Outcome, DirectionAndClearnessAreToldApart) {
   Outcome outcome;
   outcome.claim.ours.name = "x", outcome.claim.baseline.name = "y";

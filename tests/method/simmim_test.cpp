@@ -14,12 +14,16 @@ using ::testing::HasSubstr;
 
 /// A Swin of two stages whose tokens cover 8 pixels, hidden by cells of `cell` pixels.
 std::shared_ptr<SimMIM> small_simmim(int64_t cell, const std::string& type = "l1",
-                                     const std::string& region = "hidden") {
+                                     const std::string& region = "hidden",
+                                     const std::string& decoder = "linear") {
   SimMIMConfig config;
   config.encoder.arch = "swin";
   config.encoder.img_size = {32, 32}, config.encoder.patch_size = {4, 4}, config.encoder.embed_dim = 8;
   config.encoder.depths = {2, 2}, config.encoder.num_heads = {1, 2}, config.encoder.window_size = 4;
   config.mask.mask_patch_size = cell;
+  config.decoder.type = decoder;
+  config.decoder.embed_dim = 8, config.decoder.depths = {2, 1}, config.decoder.window_size = 2;
+  config.decoder.num_heads = decoder == "inverse-swin" ? std::vector<int64_t>{2, 1} : std::vector<int64_t>{2};
   config.loss = {type, region};
   SeededDraws draws(5);
   return std::make_shared<SimMIM>(config, draws);
@@ -41,16 +45,69 @@ TEST(SimMIM, LossOverGatheredCellsIsTheDefinition) {
   const auto image = SeededDraws(2).normal("image", {3, 3, 32, 32});
   for (const int64_t cell : {4, 8, 16})  // smaller than, equal to and larger than what a token predicts
     for (const std::string type : {"l1", "mse"})
-      for (const std::string region : {"hidden", "all"}) {
-        const auto model = small_simmim(cell, type, region);
-        Batch batch;
-        batch.image = image;
-        SeededDraws draws(9), again(9);
-        const double loss = model->forward(batch, draws).total.item<double>();
-        const auto hidden = model->draw_mask(3, again);
-        EXPECT_NEAR(loss, plain_loss(*model, image, hidden, type == "mse", region == "all"), 1e-5 * loss)
-            << cell << type << region;
+      for (const std::string region : {"hidden", "all"})
+        for (const std::string decoder : {"linear", "mlp", "transformer", "inverse-swin"}) {
+          const auto model = small_simmim(cell, type, region, decoder);
+          Batch batch;
+          batch.image = image;
+          SeededDraws draws(9), again(9);
+          const double loss = model->forward(batch, draws).total.item<double>();
+          const auto hidden = model->draw_mask(3, again);
+          EXPECT_NEAR(loss, plain_loss(*model, image, hidden, type == "mse", region == "all"), 1e-5 * loss)
+              << cell << type << region << decoder;
+        }
+}
+
+TEST(SimMIM, EveryParameterOfEveryDecoderLearns) {
+  for (const std::string type : {"linear", "mlp", "transformer", "inverse-swin"}) {
+    const auto model = small_simmim(8, "l1", "hidden", type);
+    Batch batch;
+    batch.image = SeededDraws(2).normal("image", {2, 3, 32, 32});
+    SeededDraws draws(9);
+    model->forward(batch, draws).total.backward();
+    for (const auto& item : model->named_parameters())
+      if (item.value().requires_grad()) {
+        ASSERT_TRUE(item.value().grad().defined()) << type << " " << item.key();
+        EXPECT_GT(item.value().grad().abs().max().item<double>(), 0) << type << " " << item.key();
       }
+  }
+}
+
+TEST(SimMIM, DecodersHaveTheNamesAndSizesThatTheyAreDocumentedWith) {
+  const auto sizes_of = [](const std::string& decoder, const std::string& name) {
+    const auto model = small_simmim(8, "l1", "hidden", decoder);
+    const auto* found = model->named_parameters().find("decoder." + name);
+    return found ? found->sizes().vec() : std::vector<int64_t>{};
+  };
+  using Sizes = std::vector<int64_t>;
+  EXPECT_EQ(sizes_of("linear", "0.weight"), (Sizes{3 * 64, 16, 1, 1}));
+  EXPECT_EQ(sizes_of("mlp", "0.weight"), (Sizes{8, 16, 1, 1}));
+  EXPECT_EQ(sizes_of("mlp", "2.weight"), (Sizes{3 * 64, 8, 1, 1}));
+  EXPECT_EQ(sizes_of("transformer", "embed.weight"), (Sizes{8, 16}));
+  EXPECT_EQ(sizes_of("transformer", "pos_embed"), (Sizes{1, 16, 8}));
+  EXPECT_EQ(sizes_of("transformer", "blocks.1.mlp.fc1.weight"), (Sizes{32, 8}));
+  EXPECT_EQ(sizes_of("transformer", "pred.weight"), (Sizes{3 * 64, 8}));
+  EXPECT_EQ(sizes_of("inverse-swin", "embed.weight"), (Sizes{16, 16}));  // coarse stage: twice embed_dim
+  EXPECT_EQ(sizes_of("inverse-swin", "layers.0.upsample.expand.weight"), (Sizes{32, 16}));
+  EXPECT_EQ(sizes_of("inverse-swin", "layers.1.blocks.0.attn.relative_position_bias_table"), (Sizes{9, 1}));
+  EXPECT_EQ(sizes_of("inverse-swin", "pred.weight"), (Sizes{3 * 16, 8}));  // on the encoder's own patches
+}
+
+TEST(SimMIM, TheInverseSwinPutsEachTokenWhereItCameFrom) {
+  const auto model = small_simmim(8, "l1", "hidden", "inverse-swin");
+  const torch::NoGradGuard no_grad;
+  for (const auto& item : model->named_parameters())  // no attention, no MLP: tokens keep to themselves
+    if (item.key().find("decoder.layers") == 0 && item.key().find(".blocks.") != std::string::npos &&
+        (item.key().find("attn.proj") != std::string::npos ||
+         item.key().find("mlp.fc2") != std::string::npos))
+      item.value().zero_();
+  const auto z = SeededDraws(4).normal("z", {1, 16, 16});
+  auto changed = z.clone();
+  changed[0][6] += 1;  // row 1, column 2 of the 4 x 4 map: pixels 8..15, 16..23
+  const auto moved = (model->predict_all(changed) - model->predict_all(z)).abs().sum({0, 1}).gt(0);
+  auto expected = torch::zeros({32, 32}, torch::kBool);
+  expected.slice(0, 8, 16).slice(1, 16, 24).fill_(true);
+  EXPECT_TRUE(torch::equal(moved, expected));
 }
 
 TEST(SimMIM, HidesTheShareOfCellsRoundedUp) {
@@ -99,6 +156,42 @@ TEST(SimMIM, RefusesWhatCanNotBeHidden) {
   EXPECT_THAT(refusal({"mask.mask_patch_size=6"}), HasSubstr("no multiple of the patch's 4x4"));
   EXPECT_THAT(refusal({"mask.mask_patch_size=80"}), HasSubstr("does not divide the picture's 192x192"));
   EXPECT_THAT(refusal({"mask.ratio=1.0"}), HasSubstr("hides all"));
+}
+
+std::string decoder_refusal(const std::vector<std::string>& settings) {
+  train::RunConfig config("simmim");
+  for (const std::string small :
+       {"encoder.arch=swin", "encoder.img_size=32", "encoder.embed_dim=8", "encoder.depths=[1,1]",
+        "encoder.num_heads=[1,1]", "encoder.window_size=4", "mask.mask_patch_size=8"})
+    config.table.set_assignment(small, "test");
+  SeededDraws draws(0);
+  try {
+    for (const auto& setting : settings) config.table.set_assignment(setting, "test");
+    config.resolve();
+    config.info().make(*config.method_config, draws);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(SimMIM, RefusesDecodersThatDoNotFit) {
+  EXPECT_THAT(decoder_refusal({"decoder.type=mpl"}), HasSubstr("mlp"));
+  EXPECT_THAT(decoder_refusal({"decoder.type=transformer", "decoder.embed_dim=30"}),
+              HasSubstr("no multiple of both 4 and its 16 heads"));
+  EXPECT_THAT(decoder_refusal({"decoder.type=transformer", "decoder.num_heads=[1,2]"}),
+              HasSubstr("give one"));
+  EXPECT_THAT(decoder_refusal({"decoder.type=inverse-swin", "decoder.depths=[1,1]"}),
+              HasSubstr("one number for each stage"));
+  EXPECT_THAT(
+      decoder_refusal({"decoder.type=inverse-swin", "decoder.depths=[1,1,1]", "decoder.num_heads=[4,2,1]"}),
+      HasSubstr("as many stages as the encoder has"));
+  EXPECT_THAT(decoder_refusal({"decoder.type=inverse-swin", "decoder.depths=[1,1]", "decoder.num_heads=[2,1]",
+                               "decoder.window_size=3"}),
+              HasSubstr("does not tile stage 0's grid of 4x4"));
+  EXPECT_EQ(decoder_refusal({"decoder.type=inverse-swin", "decoder.depths=[1,1]", "decoder.num_heads=[2,1]",
+                             "decoder.window_size=4"}),
+            "");
 }
 
 }  // namespace

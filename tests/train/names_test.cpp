@@ -155,6 +155,26 @@ TEST(Export, WritesWholeAndEncoderAndConfig) {
   EXPECT_FALSE(io::fs::exists(folder.path() / "beit"));
 }
 
+TEST(Export, ADeepDecoderIsWrittenWhereItsNamesMeanSomething) {
+  RunConfig config("simmim");
+  for (const std::string setting :
+       {"encoder.arch=swin", "encoder.img_size=32", "encoder.embed_dim=8", "encoder.depths=[1,1]",
+        "encoder.num_heads=[1,1]", "encoder.window_size=4", "mask.mask_patch_size=8", "decoder.type=mlp"})
+    config.table.set_assignment(setting, "test");
+  config.resolve();
+  const Weights weights{random_weights(config), {}, "simmim.safetensors"};
+  const testing::TemporaryFolder folder;
+  EXPECT_THROW(export_weights(weights, config, "hf", folder.path() / "hf"),
+               Error);  // it has a linear one alone
+  export_weights(weights, config, "official", folder.path() / "official");
+  EXPECT_EQ(io::load_safetensors(folder.path() / "official/model.safetensors").count("decoder.2.weight"), 1U);
+  const auto again = config_of(find_weights((folder.path() / "official/model.safetensors").string()));
+  EXPECT_EQ(again->table.get("decoder.type"), "mlp");
+  export_weights(weights, config, "timm", folder.path() / "timm");
+  for (const auto& [name, tensor] : io::load_safetensors(folder.path() / "timm/encoder.safetensors"))
+    EXPECT_FALSE(name.starts_with("decoder")) << name;
+}
+
 TEST(Groups, LayerDecayScalesByDistanceFromTheHead) {
   const auto config = testing::tiny_config("supervised", {32, 32}, {8, 8}, 3);  // 2 blocks: 4 layers
   const auto method = config->make_method();

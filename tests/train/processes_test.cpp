@@ -355,7 +355,7 @@ TEST(Processes, OnlyOneComes) {
     } catch (const Error& error) {
       EXPECT_THAT(error.what(), HasSubstr(rank == 0 ? "only 1 came within 1 s" : "can't be reached"));
     }
-    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(60));  // 1 s on an idle machine
   }
 }
 
