@@ -22,7 +22,7 @@ MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 SETS = {"small": 128, "photos": 224, "mosaics": 224}
 BATCH, WARMUP = 50, 100
 PEERS = {"pillow": "torchvision, Pillow", "v2": "torchvision v2, Pillow", "simd": "torchvision, Pillow-SIMD",
-         "simplejpeg": "torchvision v2, simplejpeg", "turbojpeg": "torchvision v2, PyTurboJPEG", "dali": "DALI (CPU)"}
+         "simplejpeg": "torchvision v2, simplejpeg", "dali": "DALI (CPU)"}
 
 
 def arguments():
@@ -70,35 +70,37 @@ def pillow_peer(side, version):
     return lambda path: chain(Image.open(path).convert("RGB"))
 
 
-def decoder_peer(side, decode):
-    """torchvision's uint8 tensor kernels (antialiased, vectorised) behind another decoder."""
+def simplejpeg_peer(side):
+    """torchvision's uint8 tensor kernels (antialiased, vectorised) behind libjpeg-turbo."""
+    import simplejpeg
     import torch
 
     transforms = torchvision_transforms(2)
     chain = transforms.Compose([transforms.RandomResizedCrop(side, (0.2, 1.0), interpolation=transforms.InterpolationMode.BICUBIC, antialias=True),
                                 transforms.RandomHorizontalFlip(), transforms.ToDtype(torch.float32, scale=True), transforms.Normalize(MEAN, STD)])
-    return lambda path: chain(torch.from_numpy(decode(pathlib.Path(path).read_bytes())).permute(2, 0, 1))
+    return lambda path: chain(torch.from_numpy(simplejpeg.decode_jpeg(pathlib.Path(path).read_bytes(), "RGB")).permute(2, 0, 1))
+
+
+def use_pillow_simd():
+    """In place of Pillow."""
+    sys.path.insert(0, str(ROOT / ".venv/pillow-simd"))
+    import PIL
+
+    if "post" not in PIL.__version__:
+        raise SystemExit("Pillow-SIMD is not installed")
 
 
 def one_by_one(options):
-    if options.peer == "simd":
-        sys.path.insert(0, str(ROOT / ".venv/pillow-simd"))
-    if options.peer in ("pillow", "simd"):
-        return pillow_peer(options.peer_side, 1)
-    if options.peer == "v2":
-        return pillow_peer(options.peer_side, 2)
     if options.peer == "simplejpeg":
-        import simplejpeg
-
-        return decoder_peer(options.peer_side, lambda data: simplejpeg.decode_jpeg(data, "RGB"))
-    from turbojpeg import TJPF_RGB, TurboJPEG
-
-    decoder = TurboJPEG()
-    return decoder_peer(options.peer_side, lambda data: decoder.decode(data, pixel_format=TJPF_RGB))
+        return simplejpeg_peer(options.peer_side)
+    if options.peer == "simd":
+        use_pillow_simd()
+    return pillow_peer(options.peer_side, 2 if options.peer == "v2" else 1)
 
 
 def dali_batches(options, files):
     """DALI's own crop-while-decoding, cubic with antialiasing; a function that makes one batch."""
+    sys.path.append(str(ROOT / ".venv/dali"))
     from nvidia.dali import fn, pipeline_def, types
 
     @pipeline_def(batch_size=BATCH, num_threads=1, device_id=None)
