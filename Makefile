@@ -26,6 +26,10 @@ test: build ## build and run all tests
 quick-test: build ## the tests that take seconds
 	@ctest --preset $(PRESET) -L fast
 
+bench: build ## beside peers: step, data, start-up, growth (minutes); tables, and bench/results/*.json
+	@tools/setup_peers.sh
+	@bench/run.sh
+
 asan: sanitizer-runtime ## build with address and undefined-behaviour sanitizers and run the quick tests
 	@$(MAKE) --no-print-directory build PRESET=asan
 	@ASAN_OPTIONS=detect_leaks=0:detect_odr_violation=0 ctest --preset asan
@@ -57,4 +61,4 @@ lint: build ## clang-format in check mode, then clang-tidy
 clean: ## remove build/ (runs/ and .venv/ stay)
 	@rm -rf build
 
-.PHONY: help setup build demo test quick-test asan tsan fuzz sanitizer-runtime docs format lint clean
+.PHONY: help setup build demo test quick-test bench asan tsan fuzz sanitizer-runtime docs format lint clean

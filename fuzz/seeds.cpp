@@ -3,6 +3,7 @@
 #include <zlib.h>
 
 #include "fuzz/fuzz.h"
+#include "lacuna/data/packed.h"
 #include "lacuna/io/safetensors.h"
 #include "tests/support/encoders.h"
 #include "tests/support/pictures.h"
@@ -70,6 +71,13 @@ int main(int argc, char** argv) {
   testing::write_file(out / "idx" / "1", "\0\0"s + gzip(images));
 
   testing::write_file(out / "cifar10" / "0", std::string(2 * 3073, '\3'));
+
+  const testing::TemporaryFolder pictures;
+  testing::write_file(pictures / "train/a/0.png", testing::png(3, 4, 3, 1));
+  testing::write_file(pictures / "val/a/1.png", testing::png(2, 2, 1, 2));
+  std::filesystem::create_directories(out / "packed");
+  std::filesystem::remove(out / "packed" / "0");
+  data::pack(pictures.path().string(), out / "packed" / "0", {});
 
   testing::write_file(out / "toml" / "0",
                       "[part]\nflag = true\nratio = 0.5\nscale = [1e-3, inf]\nwords = ['x', \"\\u00e9\"]\n"

@@ -1,13 +1,21 @@
 #!/usr/bin/env bash
-# Puts what Lacuna is compared with (transformers, timm) into .venv, beside the torch that is there, and lightly with the
-# torchvision it asks for into .venv/lightly, where transformers does not see them. Optional: tests and bench/ that need
-# them are skipped without.
+# Puts what Lacuna is compared with into .venv, beside the torch that is there: bench/requirements.txt; and what must not be
+# seen by all into folders of their own: bench/requirements-NAME.txt into .venv/NAME (lightly with the torchvision it asks for,
+# Pillow-SIMD, DALI). All versions are pinned. Optional: tests and bench/ that need them are skipped without.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+quietly() { "$@" 2>&1 | grep -vE '^WARNING: (Location|Target directory)|requires (torchvision|typer)' || true; }
 # --no-deps: timm would pull torchvision, and with it another torch.
-.venv/bin/pip install -q --no-deps transformers timm 2>&1 | grep -v '^WARNING: Location' || true
-.venv/bin/pip install -q huggingface_hub safetensors tokenizers regex pyyaml requests filelock packaging numpy tqdm pillow \
-  2>&1 | grep -vE '^WARNING: Location|resolver|requires (torchvision|typer)' || true
+quietly .venv/bin/pip install -q --no-deps -r bench/requirements.txt
 .venv/bin/python -c 'import transformers; transformers.ViTMAEForPreTraining' ||
   { echo "setup_peers: transformers can't be imported" >&2; exit 2; }
-.venv/bin/pip install -q --no-deps --upgrade --target .venv/lightly lightly lightly_utils torchvision==0.28.0 2>&1 | grep -v '^WARNING: ' || true
+for list in bench/requirements-*.txt; do
+  name=${list#bench/requirements-}
+  name=${name%.txt}
+  cmp -s "$list" ".venv/$name/installed" && continue
+  if .venv/bin/pip install -q --no-deps --upgrade --target ".venv/$name" -r "$list" >/dev/null 2>&1; then
+    cp "$list" ".venv/$name/installed"
+  else
+    echo "setup_peers: $name can't be installed here; comparisons leave it out" >&2
+  fi
+done

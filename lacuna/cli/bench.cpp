@@ -44,6 +44,8 @@ const Register<Command> registered{
                     ->check(CLI::Range(1, 1000000));
                 app.add_option("--warmup", options->bench.warmup, "and before them, not timed")
                     ->check(CLI::Range(0, 1000000));
+                app.add_flag("--cold", options->bench.cold,
+                             "startup: drop the kernel's file caches before each run (root)");
                 options->output.add_to(app);
                 return [options] {
                   if (options->output.json) log::reserve_stdout();

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "lacuna/core/error.h"
+#include "lacuna/data/packed.h"
 #include "lacuna/data/subset.h"
 
 namespace lacuna::data {
@@ -36,8 +37,11 @@ std::string recognise(const fs::path& path) {
   std::error_code error;
   if (!fs::exists(path, error))
     fail(path.string(), "is not there", "check the path, or name a data set scheme");
-  if (!fs::is_directory(path, error))
-    fail(path.string(), "is neither a folder nor a tar shard nor an IDX file", "name the data set's folder");
+  if (!fs::is_directory(path, error)) {
+    if (is_packed(path)) return "packed";
+    fail(path.string(), "is neither a folder nor a tar shard nor an IDX file nor a packed data set",
+         "name the data set's folder");
+  }
   for (const auto& entry : fs::directory_iterator(path, error)) {
     const std::string inside = entry.path().filename().string();
     if (is_shard(inside)) return "wds";

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <mutex>
 
 #include "lacuna/core/error.h"
 
@@ -58,13 +59,55 @@ io::Image image_of(const Record& record, Decode decode) {
   return decode(std::as_bytes(std::span(std::get<std::string>(record.content))));
 }
 
+/// Memory of batches that comes back when its batch goes: large blocks are neither fetched from the kernel
+/// nor zeroed for each batch. May be called from several threads at once.
+class BatchMemory {
+ public:
+  static BatchMemory& instance() {
+    static auto* const memory = new BatchMemory;  // never gone before the last batch
+    return *memory;
+  }
+
+  /// float32, not initialised.
+  at::Tensor take(at::IntArrayRef shape) {
+    at::Tensor block = unused(c10::multiply_integers(shape));
+    if (!block.defined()) block = at::empty(shape, at::kFloat);
+    void* data = block.mutable_data_ptr();
+    return at::from_blob(
+        data, shape, [this, block](void*) mutable { give_back(std::move(block)); }, at::kFloat);
+  }
+
+ private:
+  at::Tensor unused(int64_t count) {
+    const std::scoped_lock lock(mutex_);
+    const auto fits =
+        std::find_if(free_.begin(), free_.end(), [&](const at::Tensor& one) { return one.numel() == count; });
+    if (fits == free_.end()) return {};
+    auto block = std::move(*fits);
+    free_.erase(fits);
+    return block;
+  }
+
+  // A few: a loader's batches come and go one by one. The oldest goes first, of a size that nobody asks for.
+  void give_back(at::Tensor block) {
+    constexpr size_t kKept = 4;
+    const std::scoped_lock lock(mutex_);
+    free_.push_back(std::move(block));
+    if (free_.size() > kKept) free_.erase(free_.begin());
+  }
+
+  std::mutex mutex_;
+  std::vector<at::Tensor> free_;
+};
+
 /// Pictures of one size: every row has its place from the beginning.
 class ImageFilling final : public Filling {
  public:
   ImageFilling(const ImageTransform& transform, int64_t rows)
       : transform_(transform),
         pixels_(transform.channels() * transform.size().area()),
-        image_(at::empty({rows, transform.channels(), transform.size().h, transform.size().w}, at::kFloat)) {}
+        image_(BatchMemory::instance().take(
+            {rows, transform.channels(), transform.size().h, transform.size().w})) {}
 
   void fill(int64_t row, const Record& record, Stream random) override {
     transform_(record, random, image_.data_ptr<float>() + row * pixels_);
@@ -87,16 +130,20 @@ std::optional<Interpolation> interpolation_of(const std::string& name) {
   return name == "bilinear" ? Interpolation::kBilinear : Interpolation::kBicubic;
 }
 
-/// Resized pixels as T (whole levels already where T is uint8), flipped left to right or not.
+/// A row of interleaved pixels, mirrored or not.
 template <class T>
-Pixels<T> mirrored(const std::vector<float>& values, Size2 size, int64_t channels, bool flip) {
-  Pixels<T> out{size.h, size.w, channels, std::vector<T>(values.size())};
-  const float* in = values.data();
-  for (int64_t y = 0; y < size.h; ++y)
-    for (int64_t x = 0; x < size.w; ++x, in += channels) {
-      T* pixel = out.values.data() + (y * size.w + (flip ? size.w - 1 - x : x)) * channels;
-      for (int64_t c = 0; c < channels; ++c) pixel[c] = static_cast<T>(in[c]);
-    }
+void copy_row(const T* row, int64_t width, int64_t channels, bool flip, T* out) {
+  for (int64_t x = 0; x < width; ++x)
+    std::copy_n(row + x * channels, channels, out + (flip ? width - 1 - x : x) * channels);
+}
+
+LevelScale level_scale(const Normalization& normalization) {
+  constexpr double kPeak = 255;
+  LevelScale out;
+  for (size_t c = 0; c < normalization.std.size(); ++c) {
+    out.scale.push_back(static_cast<float>(1.0 / (kPeak * normalization.std[c])));
+    out.shift.push_back(static_cast<float>(-normalization.mean[c] / normalization.std[c]));
+  }
   return out;
 }
 
@@ -196,6 +243,7 @@ ImageTransform::ImageTransform(AugmentConfig config, Size2 size, int64_t channel
          "give one value for each channel, or leave both empty to have them measured");
   for (const double std : normalization_.std)
     if (!(std > 0)) fail("data.std", str("a channel has ", std), "give positive values");
+  level_scale_ = level_scale(normalization_);
   const auto pair = [](const char* key, const std::vector<double>& range) {
     if (range.size() != 2 || !(range[0] > 0) || range[0] > range[1])
       fail(str("augment.", key), "is not a range", "give two positive values, the smaller first");
@@ -231,60 +279,73 @@ Resampling ImageTransform::plan(const io::Image& image, const io::Rect& crop,
   return {whole(stored), center.resized, center.crop, interpolation, pillow};
 }
 
-void ImageTransform::operator()(const Record& record, Stream random, float* out) const {
-  io::Rect crop;
+io::Image ImageTransform::read(const Record& record, io::Rect& crop, Stream& random) const {
   const auto choose_crop = [&](Size2 stored) {
     crop = whole(stored);
     if (config_.crop == "random_resized")
       crop = random_resized_crop(stored, config_.scale[0], config_.scale[1], config_.ratio[0],
                                  config_.ratio[1], random);
   };
-  io::Image image;
-  if (config_.crop == "random_resized" && config_.scaled_decode &&
-      !std::holds_alternative<io::Image>(record.content)) {
-    image = image_of(record, [&](io::Bytes bytes) {
+  if (config_.crop == "random_resized" && !std::holds_alternative<io::Image>(record.content))
+    return image_of(record, [&](io::Bytes bytes) {
       const io::ImageInfo info = io::probe_image(bytes, record.key);
       choose_crop({info.height, info.width});
-      return io::decode_region(bytes, record.key, size_, crop, limits_);
+      // Without a size to aim at nothing is decoded at less than its full size.
+      const Size2 target = config_.scaled_decode ? size_ : Size2{info.height, info.width};
+      return io::decode_region(bytes, record.key, target, crop, limits_);
     });
-  } else {
-    image = image_of(record, [&](io::Bytes bytes) { return io::decode_image(bytes, record.key, limits_); });
-    choose_crop({image.height(), image.width()});
-  }
-  image = to_channels(std::move(image), channels_, record.key);
+  auto image =
+      image_of(record, [&](io::Bytes bytes) { return io::decode_image(bytes, record.key, limits_); });
+  choose_crop({image.height(), image.width()});
+  return image;
+}
+
+void ImageTransform::operator()(const Record& record, Stream random, float* out) const {
+  io::Rect crop;
+  const io::Image image = to_channels(read(record, crop, random), channels_, record.key);
   const Interpolation interpolation = interpolation_ ? *interpolation_ : draw_interpolation(random);
   const bool flip = random.uniform() < config_.flip;
-  const auto pixels = resample(image.pixels, plan(image, crop, interpolation));
-  if (augments_levels())
-    augment(pixels, image, flip, random, out);
+  const Resampling what = plan(image, crop, interpolation);
+  if (image.pixels.scalar_type() == at::kByte)
+    finish_levels(image.pixels, what, flip, random, out);
   else
-    normalize(pixels.data(), image.peak, flip, out);
+    finish_floats(image, what, flip, random, out);
   RandomErasing{config_.erase_prob, config_.erase_mode, config_.erase_count}(out, channels_, size_, random);
 }
 
-void ImageTransform::augment(const std::vector<float>& resized, const io::Image& stored, bool flip,
-                             Stream& random, float* out) const {
-  if (stored.pixels.scalar_type() == at::kByte) {
-    auto picture = mirrored<uint8_t>(resized, size_, channels_, flip);
-    rand_augment_ ? (*rand_augment_)(picture, random) : color_jitter(picture, config_.color_jitter, random);
-    normalize(picture.values.data(), stored.peak, false, out);
-  } else {
-    auto picture = mirrored<float>(resized, size_, channels_, flip);
-    if (rand_augment_) (*rand_augment_)(picture, stored.peak, random);
-    normalize(picture.values.data(), stored.peak, false, out);
+void ImageTransform::finish_levels(const at::Tensor& pixels, const Resampling& what, bool flip,
+                                   Stream& random, float* out) const {
+  const RowLoops& loops = row_loops();
+  const auto normalize = [&](int64_t y, const uint8_t* row, bool mirror) {
+    loops.normalize(row, size_.w, level_scale_, mirror, out + y * size_.w, size_.area());
+  };
+  if (!augments_levels()) {
+    resample_rows(pixels, what, [&](int64_t y, const uint8_t* row) { normalize(y, row, flip); });
+    return;
   }
+  const int64_t n = size_.w * channels_;
+  Levels picture{size_.h, size_.w, channels_, std::vector<uint8_t>(static_cast<size_t>(size_.h * n))};
+  resample_rows(pixels, what, [&](int64_t y, const uint8_t* row) {
+    copy_row(row, size_.w, channels_, flip, picture.values.data() + y * n);
+  });
+  rand_augment_ ? (*rand_augment_)(picture, random) : color_jitter(picture, config_.color_jitter, random);
+  for (int64_t y = 0; y < size_.h; ++y) normalize(y, picture.values.data() + y * n, false);
 }
 
-template <class T>
-void ImageTransform::normalize(const T* pixels, float peak, bool flip, float* out) const {
+void ImageTransform::finish_floats(const io::Image& image, const Resampling& what, bool flip, Stream& random,
+                                   float* out) const {
+  const auto resized = resample(image.pixels, what);
+  const int64_t n = size_.w * channels_;
+  Pixels<float> picture{size_.h, size_.w, channels_, std::vector<float>(resized.size())};
+  for (int64_t y = 0; y < size_.h; ++y)
+    copy_row(resized.data() + y * n, size_.w, channels_, flip, picture.values.data() + y * n);
+  if (rand_augment_) (*rand_augment_)(picture, image.peak, random);
   for (int64_t c = 0; c < channels_; ++c) {
     const double std = normalization_.std[static_cast<size_t>(c)],
                  mean = normalization_.mean[static_cast<size_t>(c)];
-    const auto scale = static_cast<float>(1.0 / (peak * std)), shift = static_cast<float>(-mean / std);
-    const T* in = pixels + c;
-    for (int64_t y = 0; y < size_.h; ++y, out += size_.w, in += size_.w * channels_)
-      for (int64_t x = 0; x < size_.w; ++x)
-        out[flip ? size_.w - 1 - x : x] = static_cast<float>(in[x * channels_]) * scale + shift;
+    const auto scale = static_cast<float>(1.0 / (image.peak * std)), shift = static_cast<float>(-mean / std);
+    const float* in = picture.values.data() + c;
+    for (int64_t i = 0; i < size_.area(); ++i) *out++ = in[i * channels_] * scale + shift;
   }
 }
 

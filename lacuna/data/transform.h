@@ -85,11 +85,13 @@ class ImageTransform final : public Transform {
   Resampling plan(const io::Image& image, const io::Rect& crop, Interpolation interpolation) const;
   /// RandAugment or colour jitter is on; then pictures are resized as Pillow does, to the bit.
   bool augments_levels() const { return rand_augment_ || config_.color_jitter > 0; }
-  /// RandAugment or colour jitter of the resized picture, then normalised.
-  void augment(const std::vector<float>& pixels_HWC, const io::Image& stored, bool flip, Stream& random,
-               float* out_CHW) const;
-  template <class T>
-  void normalize(const T* pixels_HWC, float peak, bool flip, float* out_CHW) const;
+  /// The record's picture, or what `crop` needs of it; `crop` is drawn and lies in the returned picture.
+  io::Image read(const Record& record, io::Rect& crop, Stream& random) const;
+  // Resized, flipped, RandAugment or colour jitter, normalised.
+  void finish_levels(const at::Tensor& pixels_HWC, const Resampling& what, bool flip, Stream& random,
+                     float* out_CHW) const;
+  void finish_floats(const io::Image& image, const Resampling& what, bool flip, Stream& random,
+                     float* out_CHW) const;
 
   AugmentConfig config_;
   std::optional<Interpolation> interpolation_;  ///< nullopt: drawn for each picture
@@ -97,6 +99,7 @@ class ImageTransform final : public Transform {
   Size2 size_;
   int64_t channels_;
   Normalization normalization_;
+  LevelScale level_scale_;  ///< the normalisation of 8-bit pictures
   io::ImageLimits limits_;
 };
 

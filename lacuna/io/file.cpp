@@ -14,6 +14,7 @@
 #include <limits>
 
 #include "lacuna/core/error.h"
+#include "lacuna/io/leftovers.h"
 
 namespace lacuna::io {
 
@@ -95,15 +96,6 @@ class Cleanup {
   fs::path path_;
 };
 
-void remove_leftovers(const fs::path& path) {
-  const std::string prefix = "." + path.filename().string() + ".tmp";
-  std::error_code error;
-  std::vector<fs::path> leftovers;
-  for (const auto& entry : fs::directory_iterator(folder_of(path), error))
-    if (entry.path().filename().string().starts_with(prefix)) leftovers.push_back(entry.path());
-  for (const auto& leftover : leftovers) fs::remove_all(leftover, error);
-}
-
 void write_fully(int descriptor, Bytes bytes, const fs::path& path) {
   while (!bytes.empty()) {
     const ssize_t written = ::write(descriptor, bytes.data(), bytes.size());
@@ -165,6 +157,15 @@ void write_atomically(const fs::path& path,
   if (::rename(temporary.c_str(), path.c_str()) != 0) fail_errno(path, "can't be written");
   cleanup.release();
   sync_path(folder_of(path), O_RDONLY | O_DIRECTORY);
+}
+
+void remove_leftovers(const fs::path& path) {
+  const std::string prefix = "." + path.filename().string() + ".tmp";
+  std::error_code error;
+  std::vector<fs::path> leftovers;
+  for (const auto& entry : fs::directory_iterator(folder_of(path), error))
+    if (entry.path().filename().string().starts_with(prefix)) leftovers.push_back(entry.path());
+  for (const auto& leftover : leftovers) fs::remove_all(leftover, error);
 }
 
 void write_atomically(const fs::path& path, std::string_view content) {

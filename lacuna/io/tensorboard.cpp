@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "lacuna/core/error.h"
+#include "lacuna/io/crc32c.h"
 
 namespace lacuna::io {
 
@@ -76,24 +77,10 @@ std::string summary_event(const std::string& tag, int64_t step, const std::strin
 
 // --- TFRecord framing --------------------------------------------------------------------------------------
 
-/// CRC-32C (Castagnoli, reflected polynomial 0x82f63b78).
-uint32_t crc32c(std::string_view bytes) {
-  static const auto table = [] {
-    std::array<uint32_t, 256> out{};
-    for (uint32_t i = 0; i < out.size(); ++i) {
-      uint32_t crc = i;
-      for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ ((crc & 1) != 0 ? 0x82f63b78U : 0U);
-      out[i] = crc;
-    }
-    return out;
-  }();
-  uint32_t crc = ~0U;
-  for (const char c : bytes) crc = table[(crc ^ static_cast<unsigned char>(c)) & 0xff] ^ crc >> 8;
-  return ~crc;
-}
-
 /// TFRecord stores checksums rotated and shifted, so that a checksum of data holding checksums stays sound.
-uint32_t masked_crc(std::string_view bytes) { return std::rotr(crc32c(bytes), 15) + 0xa282ead8U; }
+uint32_t masked_crc(std::string_view bytes) {
+  return std::rotr(crc32c(std::as_bytes(std::span(bytes))), 15) + 0xa282ead8U;
+}
 
 fs::path event_path(const fs::path& folder) {
   std::array<char, 256> host{};

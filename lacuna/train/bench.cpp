@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <ctime>
+#include <fstream>
 
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
@@ -61,8 +63,8 @@ Json settings_of(const RunConfig& config) {
   return out;
 }
 
-/// Runs `program` with `arguments`, its output thrown away; Error when it fails.
-void run_quietly(const std::string& program, std::vector<std::string> arguments) {
+/// Starts `program` with `arguments`, its output thrown away.
+pid_t start_quietly(const std::string& program, std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), program);
   std::vector<char*> argv;
   for (auto& argument : arguments) argv.push_back(argument.data());
@@ -75,9 +77,43 @@ void run_quietly(const std::string& program, std::vector<std::string> arguments)
     execv(program.c_str(), argv.data());
     _exit(127);
   }
+  if (child < 0) fail("bench startup", "no process can be started", "close some programs");
+  return child;
+}
+
+/// Whether `run` has logged a step: its lines, and no others, tell a gradient norm.
+bool has_logged_a_step(const io::fs::path& run) {
+  std::ifstream metrics(run / "metrics.jsonl");
+  for (std::string line; std::getline(metrics, line);)
+    if (line.find("\"grad_norm\"") != std::string::npos) return true;
+  return false;
+}
+
+/// Seconds from a process's start to its first logged step, and to its end. Error when it fails.
+std::pair<double, double> time_one_step(const std::string& program, const std::string& recipe,
+                                        const io::fs::path& run) {
+  constexpr useconds_t kPoll = 2000;  // microseconds
+  const double begun = log::monotonic_seconds();
+  const pid_t child = start_quietly(program, {"pretrain", recipe, "--out", run.string()});
+  double first = 0;
   int status = 0;
-  if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
+  pid_t ended = 0;
+  for (; ended == 0; ended = waitpid(child, &status, WNOHANG)) {
+    if (first == 0 && has_logged_a_step(run)) first = log::monotonic_seconds() - begun;
+    usleep(kPoll);
+  }
+  const double last = log::monotonic_seconds() - begun;
+  if (ended != child || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
     fail("bench startup", str(program, " did not end well"), "try `lacuna pretrain` with the same settings");
+  return {first == 0 ? last : first, last};
+}
+
+/// The kernel forgets what it keeps of files.
+void forget_files() {
+  sync();
+  std::ofstream caches("/proc/sys/vm/drop_caches");
+  caches << "3" << std::flush;
+  if (!caches) fail("bench startup --cold", "the kernel's caches can't be dropped", "run it as root");
 }
 
 }  // namespace
@@ -131,16 +167,25 @@ Json bench_data(RunConfig& config, const BenchOptions& options) {
                        .prefetch = config.train.prefetch,
                        .seed = static_cast<uint64_t>(config.train.seed),
                        .max_bad = config.data.max_bad});
-  const auto timing = repeat(options, [&] { loader.next(); });
+  const auto cpu_seconds = [] { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; };
+  double begun = 0;
+  int64_t number = 0;
+  const auto timing = repeat(options, [&] {
+    if (number++ == options.warmup) begun = cpu_seconds();
+    loader.next();
+  });
+  const double spent = cpu_seconds() - begun;
   Json out = settings_of(config);
   // What lay ready when the clock started came for nothing: over the sum, not the median, it hardly counts.
   double total = 0;
   for (const double seconds : timing.seconds) total += seconds;
+  const auto items = static_cast<double>(config.train.batch_size * options.runs);
   out.update({{"what", "data"},
               {"data", dataset->uri()},
               {"workers", config.train.workers},
               {"batch_s", timing.to_json()},
-              {"items_per_s", static_cast<double>(config.train.batch_size * options.runs) / total}});
+              {"items_per_s", items / total},
+              {"items_per_cpu_s", items / spent}});  // what one core makes, whoever else uses the machine
   return out;
 }
 
@@ -150,13 +195,19 @@ Json bench_startup(const std::string& program, RunConfig& config, const BenchOpt
   const auto recipe = (folder / "recipe.toml").string();
   io::make_folder(folder);
   io::write_atomically(recipe, config.to_toml());
-  int64_t number = 0;
-  const auto timing = repeat(options, [&] {
-    run_quietly(program, {"pretrain", recipe, "--out", (folder / str("run-", number++)).string()});
-  });
+  Timing first, whole;
+  for (int64_t i = 0; i < options.warmup + options.runs; ++i) {
+    if (options.cold) forget_files();
+    const auto [step, end] = time_one_step(program, recipe, folder / str("run-", i));
+    if (i < options.warmup) continue;
+    first.seconds.push_back(step), whole.seconds.push_back(end);
+  }
   io::fs::remove_all(folder);
   Json out = settings_of(config);
-  out.update({{"what", "startup"}, {"startup_s", timing.to_json()}});
+  out.update({{"what", "startup"},
+              {"cold", options.cold},
+              {"first_step_s", first.to_json()},
+              {"startup_s", whole.to_json()}});
   return out;
 }
 

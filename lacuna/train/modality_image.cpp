@@ -2,6 +2,7 @@
 
 #include "lacuna/core/error.h"
 #include "lacuna/data/inspect.h"
+#include "lacuna/data/known_figures.h"
 #include "lacuna/data/transform.h"
 #include "lacuna/train/modality.h"
 #include "lacuna/train/picture.h"
@@ -42,18 +43,17 @@ class Pictures final : public Modality {
                                         std::shared_ptr<data::Dataset> dataset) const override {
     const bool channels_given = config.table.is_set("encoder.in_chans");
     if (channels_given && !config.data.mean.empty()) return dataset;
+    if (const auto known = data::known_normalization(*dataset, channels_given ? channels(config) : 0)) {
+      take_figures(config, static_cast<int64_t>(known->mean.size()), *known);
+      return dataset;
+    }
     const auto report = data::inspect_dataset(
         *dataset, kMeasuredRecords, channels_given ? channels(config) : 0,
         std::max<int64_t>(1, config.train.workers), {.max_pixels = config.data.max_pixels});
     if (report.read == 0)
       fail(config.data.uri, str("none of its ", report.count, " records can be read"),
            "see `lacuna inspect`");
-    if (!channels_given) config.table.set("encoder.in_chans", report.main_channels, "the data");
-    if (config.data.mean.empty()) {
-      const auto measured = report.normalization();
-      config.table.set("data.mean", measured.mean, "the data");
-      config.table.set("data.std", measured.std, "the data");
-    }
+    take_figures(config, report.main_channels, report.normalization());
     return dataset;
   }
 
@@ -89,6 +89,13 @@ class Pictures final : public Modality {
   }
 
  private:
+  /// Those of the data, where the user gives none.
+  static void take_figures(RunConfig& config, int64_t channels, const data::Normalization& measured) {
+    if (!config.table.is_set("encoder.in_chans")) config.table.set("encoder.in_chans", channels, "the data");
+    if (!config.data.mean.empty()) return;
+    config.table.set("data.mean", measured.mean, "the data");
+    config.table.set("data.std", measured.std, "the data");
+  }
   static int64_t channels(const RunConfig& config) {
     return config.table.get("encoder.in_chans").get<int64_t>();
   }

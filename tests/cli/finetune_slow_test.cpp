@@ -200,6 +200,16 @@ TEST(Bench, SaysWhatItMeasured) {
                                 "encoder.embed_dim=16", "encoder.depth=1", "encoder.num_heads=1"}))
                       .out);
   EXPECT_EQ(data["batch_s"]["runs"], 3);
+  EXPECT_GT(data["items_per_cpu_s"].get<double>(), 0);
+  const auto startup = Json::parse(
+      succeed(with({"bench", "startup", "mae", "--data", kData, "--json", "--runs", "2", "--warmup", "0"},
+                   {"encoder.img_size=32", "encoder.patch_size=8", "encoder.arch=vit", "encoder.embed_dim=16",
+                    "encoder.depth=1", "encoder.num_heads=1", "train.batch_size=4", "train.log_every=1",
+                    "health.samples=16"}))
+          .out);
+  EXPECT_EQ(startup["first_step_s"]["runs"], 2);
+  EXPECT_GT(startup["first_step_s"]["median"].get<double>(), 0.1);
+  EXPECT_LE(startup["first_step_s"]["median"], startup["startup_s"]["median"]);
 }
 
 }  // namespace

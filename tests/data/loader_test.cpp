@@ -218,6 +218,54 @@ TEST(Loader, EndsPromptlyWhileFull) {
             std::chrono::seconds(30));  // 0.2 s where nothing else runs
 }
 
+/// Every eighth record takes 24 times as long as the others.
+class Skewed final : public Dataset {
+ public:
+  int64_t size() const override { return 64; }
+  Record get(int64_t index) const override {
+    std::this_thread::sleep_for(std::chrono::milliseconds(index % 8 == 0 ? 48 : 2));
+    return {"record", kNoLabel, io::Image{pixels_, 255}};
+  }
+  int64_t label(int64_t /*index*/) const override { return kNoLabel; }
+  std::vector<std::string> classes() const override { return {}; }
+  std::string uri() const override { return "test:skewed"; }
+  static constexpr double kSeconds = 8 * 0.048 + 56 * 0.002;
+
+ private:
+  at::Tensor pixels_ = testing::noise(12, 10, 3, 1);
+};
+
+TEST(Loader, NoWorkerIsIdleWhileOthersHaveLongRecords) {
+  constexpr int64_t kWorkers = 4;
+  LoaderConfig skewed = config(8, kWorkers);  // a long record in each batch, where they lie
+  skewed.shuffle = false;
+  Loader loader(std::make_shared<Skewed>(), transform(), skewed);
+  const auto start = std::chrono::steady_clock::now();
+  take(loader, 8);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  // Were the rows of each batch dealt out to workers, the long one would hold up the rest: 8 times 0.048 +
+  // 0.002 s. The work spread evenly takes 0.124.
+  EXPECT_GT(seconds, Skewed::kSeconds / kWorkers);
+  EXPECT_LT(seconds, 0.27);
+}
+
+TEST(Loader, ABatchsMemoryServesAgainWhenItIsGone) {
+  const auto shared = transform();
+  const auto memory_of = [](const Batch& batch) { return batch.image.const_data_ptr(); };
+  Batch first = shared.begin(3)->finish({0, 1, 2});
+  const void* memory = memory_of(first);
+  at::Tensor part = first.image.narrow(0, 0, 1);
+  first = {};
+  EXPECT_NE(memory_of(shared.begin(3)->finish({0, 1, 2})), memory);  // a part of it is in use
+  part = at::Tensor();
+  std::set<const void*> given;
+  std::vector<Batch> held;
+  for (int i = 0; i < 5; ++i)
+    held.push_back(shared.begin(3)->finish({0, 1, 2})), given.insert(memory_of(held.back()));
+  EXPECT_EQ(given.size(), 5U);
+  EXPECT_EQ(given.count(memory), 1U);
+}
+
 TEST(Loader, MeasuresWaiting) {
   Loader loader(std::make_shared<Pictures>(8, std::set<int64_t>{}, std::chrono::milliseconds(5)), transform(),
                 config(4, 1));

@@ -7,6 +7,9 @@
 #include <thread>
 
 #include "lacuna/data/dataset.h"
+#include "lacuna/data/inspect.h"
+#include "lacuna/data/known_figures.h"
+#include "lacuna/data/subset.h"
 
 namespace lacuna::data {
 namespace {
@@ -83,6 +86,21 @@ TEST(Synthetic, LabelsAreBalancedAndMatchTheRecords) {
   for (int64_t i = 0; i < 20; ++i) EXPECT_EQ(set->get(i).label, set->label(i));
   EXPECT_EQ(set->classes().front(), "disc");
   EXPECT_EQ(set->classes().back(), "arrow");
+}
+
+TEST(Synthetic, KnownFiguresAreThoseMeasured) {
+  const auto set = open_dataset("synthetic:scenes");
+  const auto known = known_normalization(*set, 0);
+  ASSERT_TRUE(known);
+  const auto measured = inspect_dataset(*set, 2048).normalization();
+  for (size_t c = 0; c < 3; ++c) {
+    EXPECT_NEAR(known->mean[c], measured.mean[c], 1e-12);
+    EXPECT_NEAR(known->std[c], measured.std[c], 1e-12);
+  }
+  EXPECT_TRUE(known_normalization(*set, 3));
+  EXPECT_FALSE(known_normalization(*set, 1));
+  EXPECT_FALSE(known_normalization(*open_dataset("synthetic:scenes?size=64"), 0));
+  EXPECT_FALSE(known_normalization(*subset(set, {0, 1}), 0));
 }
 
 TEST(Synthetic, SizesAreHeightByWidth) {
