@@ -72,6 +72,9 @@ class Subset final : public Dataset {
   Record get(int64_t index) const override { return whole_->get(indices_[static_cast<size_t>(index)]); }
   int64_t label(int64_t index) const override { return whole_->label(indices_[static_cast<size_t>(index)]); }
   std::vector<std::string> classes() const override { return whole_->classes(); }
+  std::string transcript(int64_t index) const override {
+    return whole_->transcript(indices_[static_cast<size_t>(index)]);
+  }
   std::string uri() const override { return whole_->uri(); }
   std::string modality() const override { return whole_->modality(); }
 

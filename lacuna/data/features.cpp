@@ -112,10 +112,10 @@ at::Tensor deltas(const at::Tensor& x, int64_t win_length) {
   return out / denominator;
 }
 
-at::Tensor mfcc_with_deltas(const at::Tensor& wave, const KaldiConfig& config) {
+at::Tensor mfcc_with_deltas(const at::Tensor& wave, const KaldiConfig& config, int64_t win_length) {
   const auto base = kaldi_mfcc(wave, config);
-  const auto first = deltas(base);
-  return at::cat({base, first, deltas(first)}, 1);
+  const auto first = deltas(base, win_length);
+  return at::cat({base, first, deltas(first, win_length)}, 1);
 }
 
 }  // namespace lacuna::data

@@ -28,6 +28,6 @@ at::Tensor kaldi_mfcc(const at::Tensor& wave, const KaldiConfig& config);
 /// torchaudio.functional.compute_deltas, win_length 5, over time: x [M, D] -> [M, D], edges replicated.
 at::Tensor deltas(const at::Tensor& x, int64_t win_length = 5);
 /// HuBERT's first features: MFCC, deltas, double deltas side by side, [M, 3 * num_ceps].
-at::Tensor mfcc_with_deltas(const at::Tensor& wave, const KaldiConfig& config);
+at::Tensor mfcc_with_deltas(const at::Tensor& wave, const KaldiConfig& config, int64_t win_length = 5);
 
 }  // namespace lacuna::data

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <cmath>
+#include <set>
+
 #include "lacuna/core/error.h"
 #include "lacuna/method/speech_targets_names.h"
 
@@ -117,6 +120,64 @@ TEST(SpeechTargets, TransformersNamesGoThereAndBack) {
     const auto inferred = names.infer(own);
     EXPECT_EQ(inferred["encoder"]["depth"], 2);
     EXPECT_EQ(inferred["encoder"]["pre_norm"], large);
+  }
+}
+
+TEST(SpeechTargets, LayerDropIsAlikeInAllProcesses) {
+  auto config = tiny();
+  config.encoder.depth = 8;
+  config.encoder.layerdrop = 0.5;
+  config.encoder.dropout = config.encoder.attention_dropout = config.encoder.dropout_input = 0;
+  config.mask.require_same = false;
+  config.loss.features_pen = 0;
+  const auto model = make(config);
+  const auto whole = sounds({9600, 9600, 9600, 9600});
+  const auto loss_of = [&](const std::vector<int64_t>& rows) {
+    const auto batch = whole.select(rows);
+    SeededDraws draws(5, 0, batch.sample);
+    const auto loss = model->forward(batch, draws);
+    return std::pair(loss.total.item<double>() * loss.weight, loss.weight);
+  };
+  std::set<double> seen;
+  for (int64_t step = 0; step < 6; ++step) {
+    model->before_step({.step = step, .steps = 10});
+    const auto [all, S] = loss_of({0, 1, 2, 3});
+    const auto [one, S1] = loss_of({0, 1});
+    const auto [two, S2] = loss_of({2, 3});
+    EXPECT_EQ(S, S1 + S2);
+    EXPECT_NEAR((one + two) / all, 1, 1e-5);
+    seen.insert(all);
+  }
+  EXPECT_GT(seen.size(), 3U) << "other blocks in other steps";
+}
+
+TEST(SpeechTargets, ChannelMaskIsOffUnlessAskedFor) {
+  auto config = tiny();
+  const auto batch = sounds({9600, 9600});
+  SeededDraws draws(5);
+  const auto plain = make(config);
+  EXPECT_FALSE(plain->draw_mask(plain->hear(batch), draws).channels.defined());
+  config.channel_mask.prob = 0.5, config.channel_mask.length = 4;
+  const auto model = make(config);
+  const auto mask = model->draw_mask(model->hear(batch), draws);
+  EXPECT_EQ(mask.channels.sizes(), (std::vector<int64_t>{2, 16}));
+  EXPECT_GT(mask.channels.sum().item<int64_t>(), 0);
+  EXPECT_TRUE(std::isfinite(model->forward(batch, draws).total.item<double>()));
+}
+
+TEST(SpeechTargets, SilenceAndConstantsStayFinite) {
+  for (const bool large : {false, true}) {
+    const auto model = make(tiny(large));
+    auto batch = sounds({9600, 9600});
+    batch.wave[0].zero_();
+    batch.wave[1].fill_(0.7);
+    SeededDraws draws(5);
+    const auto loss = model->forward(batch, draws);
+    EXPECT_TRUE(std::isfinite(loss.total.item<double>()));
+    loss.total.backward();
+    for (const auto& item : model->named_parameters())
+      if (item.value().grad().defined())
+        EXPECT_TRUE(item.value().grad().isfinite().all().item<bool>()) << item.key();
   }
 }
 
