@@ -149,7 +149,7 @@ TEST_F(Speech, ProtocolsOfFramesGiveTheirFigures) {
   EXPECT_NEAR(shares, 1, 1e-5);
   EXPECT_GT(words["metrics"]["top1"].get<double>(), words["metrics"]["chance"].get<double>());
   const auto detail = eval("frame-regression", {});
-  EXPECT_GT(detail["metrics"]["r2"].get<double>(), 0.2);
+  EXPECT_GT(detail["metrics"]["r2"].get<double>(), 0.1);
   EXPECT_EQ(eval("frame-regression", {})["metrics"], detail["metrics"]) << "nothing in it is random";
   const auto quality = eval("label-quality", {"probe.clusters=20", "probe.layers=[1]"});
   EXPECT_GT(quality["metrics"]["pnmi"].get<double>(), 0);

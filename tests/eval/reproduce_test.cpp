@@ -57,6 +57,24 @@ TEST(Claims, FaultsAreNamed) {
   EXPECT_THAT(refusal(folder.path(), std::string(kClaims) + "settings = 3\n"), HasSubstr("list of strings"));
 }
 
+TEST(Claims, SeveralBaselinesAndSharedRuns) {
+  const testing::TemporaryFolder folder;
+  std::string text = kClaims;
+  text.replace(text.find("[claim.baseline]\nname = \"small\""), std::string::npos,
+               "run = \"shared\"\n[[claim.baselines]]\nname = \"x\"\nrun = "
+               "\"x-run\"\n[[claim.baselines]]\nname = \"y\"\n");
+  EXPECT_THAT(refusal(folder.path(), text), HasSubstr("'choose'"));
+  text.insert(text.find("margin"), "choose = \"best\"\neval_query = \"label_field=1\"\n");
+  EXPECT_EQ(refusal(folder.path(), text), "");
+  const auto claim = read_claims(folder.path() / "claims.toml").at(0);
+  EXPECT_EQ(claim.ours.run, "shared");
+  ASSERT_EQ(claim.baselines.size(), 2U);
+  EXPECT_EQ(claim.baselines[0].run, "x-run");
+  EXPECT_EQ(claim.baselines[1].metric, "top1");
+  EXPECT_EQ(claim.baseline.name, "best of x, y");
+  EXPECT_EQ(claim.eval_query, "label_field=1");
+}
+
 TEST(Outcome, DirectionAndClearnessAreToldApart) {
   Outcome outcome;
   outcome.claim.ours.name = "x", outcome.claim.baseline.name = "y";

@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 
 #include <cmath>
+#include <map>
 #include <set>
 
 #include "lacuna/core/error.h"
@@ -121,6 +122,34 @@ TEST(SpeechTargets, TransformersNamesGoThereAndBack) {
     EXPECT_EQ(inferred["encoder"]["depth"], 2);
     EXPECT_EQ(inferred["encoder"]["pre_norm"], large);
   }
+}
+
+TEST(SpeechTargets, TorchaudiosNamesAreKnown) {
+  // As hubert_pretrain_model of torchaudio 2 writes them.
+  const std::map<std::string, std::string> wanted = {
+      {"logit_generator.final_proj.bias", "final_proj.bias"},
+      {"logit_generator.label_embeddings", "label_embs_concat"},
+      {"mask_generator.mask_embedding", "mask_emb"},
+      {"wav2vec2.encoder.feature_projection.layer_norm.bias", "layer_norm.bias"},
+      {"wav2vec2.encoder.feature_projection.projection.weight", "post_extract_proj.weight"},
+      {"wav2vec2.encoder.transformer.layer_norm.weight", "encoder.layer_norm.weight"},
+      {"wav2vec2.encoder.transformer.layers.1.attention.q_proj.bias",
+       "encoder.layers.1.self_attn.q_proj.bias"},
+      {"wav2vec2.encoder.transformer.layers.0.feed_forward.output_dense.weight",
+       "encoder.layers.0.fc2.weight"},
+      {"wav2vec2.encoder.transformer.layers.0.layer_norm.bias", "encoder.layers.0.self_attn_layer_norm.bias"},
+      {"wav2vec2.encoder.transformer.layers.0.final_layer_norm.bias",
+       "encoder.layers.0.final_layer_norm.bias"},
+      {"wav2vec2.encoder.transformer.pos_conv_embed.conv.parametrizations.weight.original0",
+       "encoder.pos_conv.0.weight_g"},
+      {"wav2vec2.feature_extractor.conv_layers.0.conv.weight", "feature_extractor.conv_layers.0.0.weight"},
+      {"wav2vec2.feature_extractor.conv_layers.0.layer_norm.weight",
+       "feature_extractor.conv_layers.0.2.weight"}};
+  std::map<std::string, Tensor> tensors;
+  for (const auto& [theirs, ours] : wanted) tensors[theirs] = torch::ones({2, 3});
+  ASSERT_TRUE(speech_weight_names().to_official(tensors));
+  EXPECT_EQ(tensors.size(), wanted.size());
+  for (const auto& [theirs, ours] : wanted) EXPECT_EQ(tensors.count(ours), 1U) << theirs;
 }
 
 TEST(SpeechTargets, LayerDropIsAlikeInAllProcesses) {
