@@ -21,6 +21,11 @@ Tensor unit(const Tensor& x) {
   return x / torch::linalg_vector_norm(x, 2, c10::IntArrayRef({-1}), true).clamp_min(kLeastNorm);
 }
 
+/// Half precision to single; single and double stay.
+Tensor widened(const Tensor& x) {
+  return x.scalar_type() == torch::kDouble ? x : x.to(torch::kFloat);
+}
+
 }  // namespace
 
 mask::SpanConfig no_channel_mask() { return {.prob = 0, .length = 10, .min_spans = 0}; }
@@ -181,9 +186,9 @@ Tensor SpeechTargets::logits(const Tensor& x, int64_t set) const {
   const auto from = config_.predictor.untie ? set * E : 0;
   const auto weight = final_proj_->weight.slice(0, from, from + E),
              bias = final_proj_->bias.slice(0, from, from + E);
-  const auto projected = torch::linear(x, weight, bias).to(torch::kFloat);
+  const auto projected = widened(torch::linear(x, weight, bias));
   auto classes = label_embs_concat_.slice(0, first, first + classes_[static_cast<size_t>(set)]);
-  if (target_glu_) classes = torch::glu(target_glu_->forward(classes), -1).to(torch::kFloat);
+  if (target_glu_) classes = widened(torch::glu(target_glu_->forward(classes), -1));
   return torch::mm(unit(projected), unit(classes).t()) / config_.predictor.logit_temp;
 }
 

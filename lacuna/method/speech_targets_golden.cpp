@@ -80,7 +80,7 @@ SpeechTargetsConfig config_of(const GoldenCase& golden) {
 
 Batch batch_of(const GoldenCase& golden, size_t sets) {
   Batch batch;
-  batch.wave = golden.input("source");
+  batch.wave = golden.input("source").to(torch::kDouble);
   batch.wave_length = golden.inputs.count("padding_mask") != 0
                           ? golden.input("padding_mask").logical_not().sum(1)
                           : torch::full({batch.wave.size(0)}, batch.wave.size(1), torch::kLong);
@@ -129,6 +129,8 @@ io::Tensors pretrain(const GoldenCase& golden) {
   SeededDraws draws(0);
   auto model = std::make_shared<SpeechTargets>(config, draws);
   load_weights(*model, golden.weights, "weights.safetensors");
+  // Sums over all frames lose digits in float32: the tolerance is left to the case's own rounding.
+  model->to(torch::kDouble);
   const auto sets = config.target.num_classes.size();
   const auto batch = batch_of(golden, sets);
   const auto heard = model->hear(batch);
@@ -138,7 +140,7 @@ io::Tensors pretrain(const GoldenCase& golden) {
 
   io::Tensors out;
   const auto pen = heard.conv.square().mean();
-  auto total = torch::zeros({});
+  auto total = torch::zeros({}, torch::kDouble);
   double S = 0;
   const auto take = [&](const Tensor& chosen, const std::string& part, double weight) {
     const auto scored = model->score(x, heard.label, chosen);
