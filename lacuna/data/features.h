@@ -21,7 +21,7 @@ struct KaldiConfig {
 int64_t kaldi_frames(int64_t samples, const KaldiConfig& config);
 /// kaldi.fbank of a wave [N] in [-1, 1]: log mel energies [M, num_mel_bins], use_energy false. Per window:
 /// mean removed, pre-emphasis 0.97, Povey window, zero-padded to a power of two, power spectrum, triangular
-/// mel filters, log of at least FLT_EPSILON.
+/// mel filters, log of at least FLT_EPSILON. A float64 wave is computed in float64, any other in float32.
 at::Tensor kaldi_fbank(const at::Tensor& wave, const KaldiConfig& config);
 /// kaldi.mfcc (use_energy false): [M, num_ceps], orthonormal DCT of kaldi_fbank, liftered.
 at::Tensor kaldi_mfcc(const at::Tensor& wave, const KaldiConfig& config);

@@ -100,7 +100,7 @@ io::Tensors masks_and_labels(const GoldenCase& golden) {
   data::KaldiConfig kaldi;
   kaldi.sample_rate = features.at("sample_rate"), kaldi.num_ceps = features.at("num_ceps");
   kaldi.num_mel_bins = features.at("num_mel_bins");
-  out["mfcc39"] = data::mfcc_with_deltas(golden.input("wav").flatten(), kaldi,
+  out["mfcc39"] = data::mfcc_with_deltas(golden.input("wav").flatten().to(torch::kDouble), kaldi,
                                          features.value("delta_win_length", int64_t{5}));
   labels(golden, out);
   alignment(golden, out);

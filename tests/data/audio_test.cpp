@@ -137,6 +137,7 @@ TEST(SoundSets, FolderManifestAndLabelsOfNames) {
   const testing::TemporaryFolder folder;
   for (const char* name : {"7_ann_0.wav", "2_bob_1.wav", "7_bob_2.wav"})
     io::write_atomically(folder.path() / name, io::encode_wav(tone(0.05)));
+  EXPECT_EQ(parse_uri(folder.path().string()).scheme, "audio");  // a bare path to sound
   const auto plain = open_dataset("audio:" + folder.path().string());
   EXPECT_EQ(plain->size(), 3);
   EXPECT_FALSE(plain->labelled());
