@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""One training step of MAE or SimMIM: Lacuna beside transformers (eager and torch.compile) and lightly (MAE), interleaved in one go.
+"""One training step of MAE, SimMIM or speech-targets: Lacuna beside transformers (eager and torch.compile) and lightly (MAE), interleaved in one go.
 
-The same network (MAE: the ViT and decoder of the options; SimMIM: Swin-T, window 6, cells of 32 pixels), batch and precision; random
-pictures that lie ready; forward, backward and a fused AdamW step. Contestants take turns, each turn in a process of its own, so that a slow minute of the machine hits all of them.
+The same network (MAE: the ViT and decoder of the options; SimMIM: Swin-T, window 6, cells of 32 pixels; speech-targets: HuBERT's front-end,
+the options' width, depth and heads, 500 classes, no dropout), batch and precision; random pictures or sound that lie ready; forward, backward and a fused AdamW step. Contestants take turns, each turn in a process of its own, so that a slow minute of the machine hits all of them.
 Prints medians over turns with their range, and the ratio of each peer's time and peak memory to ours.
 
-usage: compare_step.py [--method mae|simmim] [--turns 5] [--steps 6] [--batch 32] [--img 224] [--precision bf16|fp32] [--json]
+usage: compare_step.py [--method mae|simmim|speech-targets] [--turns 5] [--steps 6] [--batch 32] [--img 224] [--precision bf16|fp32] [--json]
 (needs tools/setup_peers.sh; a peer that is not installed is named and left out)
 """
 import argparse
@@ -23,12 +23,13 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--method", choices=["mae", "simmim"], default="mae")
+    parser.add_argument("--method", choices=["mae", "simmim", "speech-targets"], default="mae")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--steps", type=int, default=6, help="timed steps of a turn")
     parser.add_argument("--warmup", type=int, default=3)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--img", type=int, default=0, help="224 for MAE, 192 for SimMIM")
+    parser.add_argument("--seconds", type=float, default=2, help="of sound, speech-targets")
     parser.add_argument("--patch", type=int, default=16)
     parser.add_argument("--dim", type=int, default=192)
     parser.add_argument("--depth", type=int, default=12)
@@ -64,6 +65,34 @@ def transformers_simmim(options):
             return self.model(images, hidden.repeat_interleave(8, 1).repeat_interleave(8, 2).flatten(1))
 
     return SimMIM()
+
+
+def transformers_hubert(options):
+    """HubertModel with HuBERT's pre-training head, which transformers has not: projection, cosines with the classes' vectors."""
+    import torch
+    from transformers import HubertConfig, HubertModel
+    from transformers.models.hubert.modeling_hubert import _compute_mask_indices
+
+    zero = {key: 0.0 for key in ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "layerdrop",
+                                 "final_dropout")}
+    encoder = HubertModel(HubertConfig(hidden_size=options.dim, num_hidden_layers=options.depth, num_attention_heads=options.heads,
+                                       intermediate_size=4 * options.dim, **zero))
+
+    class Hubert(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = encoder
+            self.final_proj = torch.nn.Linear(options.dim, 256)
+            self.classes = torch.nn.Parameter(torch.rand(500, 256))
+
+        def forward(self, sound):
+            frames = int(self.encoder._get_feat_extract_output_lengths(sound.shape[1]))
+            hidden = torch.from_numpy(_compute_mask_indices((len(sound), frames), 0.8, 10, min_masks=2))
+            x = self.encoder(sound, mask_time_indices=hidden).last_hidden_state[hidden]
+            scores = torch.nn.functional.cosine_similarity(self.final_proj(x).float()[:, None], self.classes[None], dim=-1) / 0.1
+            return torch.nn.functional.cross_entropy(scores, torch.arange(len(x)) % 500)
+
+    return Hubert()
 
 
 def transformers_mae(options):
@@ -128,18 +157,20 @@ def peer_turn(options):
     import torch
 
     torch.manual_seed(0)
-    theirs = transformers_simmim if options.method == "simmim" else transformers_mae
+    theirs = {"mae": transformers_mae, "simmim": transformers_simmim, "speech-targets": transformers_hubert}[options.method]
     model = lightly_mae(options) if options.peer == "lightly" else theirs(options)
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, betas=(0.9, 0.95), weight_decay=0.05, fused=True)
     step_model = torch.compile(model) if options.peer == "compile" else model
-    images = torch.randn(options.batch, 3, options.img, options.img)
+    speech = options.method == "speech-targets"
+    shape = (round(options.seconds * 16000),) if speech else (3, options.img, options.img)
+    images = torch.randn(options.batch, *shape)
 
     def step():
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bf16"):
             out = step_model(images)
-        loss = out if options.peer == "lightly" else out.loss
+        loss = out.loss if hasattr(out, "loss") else out
         loss.backward()
         optimizer.step()
         return loss.item()
@@ -158,13 +189,19 @@ def peer_turn(options):
 def our_settings(options):
     if options.method == "simmim":
         return ["encoder.arch=swin_tiny", "encoder.window_size=6", "encoder.patch_size=4", "mask.mask_patch_size=32", "mask.ratio=0.6"]
+    if options.method == "speech-targets":
+        zero = [f"encoder.{key}=0" for key in ("dropout", "attention_dropout", "dropout_input", "layerdrop")]
+        return ["encoder.arch=hubert", f"encoder.embed_dim={options.dim}", f"encoder.depth={options.depth}",
+                f"encoder.num_heads={options.heads}", "encoder.feature_grad_mult=1", "target.num_classes=[500]", "audio.label_rate=50",
+                "audio.min_samples=1000", f"audio.max_samples={round(options.seconds * 16000)}", "audio.batch_samples=0", *zero]
     return [f"encoder.patch_size={options.patch}", "encoder.arch=vit", f"encoder.embed_dim={options.dim}",
             f"encoder.depth={options.depth}", f"encoder.num_heads={options.heads}", f"decoder.embed_dim={options.decoder_dim}",
             f"decoder.depth={options.decoder_depth}", f"decoder.num_heads={options.decoder_heads}"]
 
 
 def our_turn(options):
-    settings = [*our_settings(options), f"encoder.img_size={options.img}", f"train.batch_size={options.batch}",
+    size = [] if options.method == "speech-targets" else [f"encoder.img_size={options.img}"]
+    settings = [*our_settings(options), *size, f"train.batch_size={options.batch}",
                 f"train.precision={options.precision}"]
     command = [options.program, "bench", "step", options.method, "--json", "--runs", str(options.steps), "--warmup", str(options.warmup)]
     done = subprocess.run(command + [part for setting in settings for part in ("--set", setting)], capture_output=True, text=True)

@@ -29,6 +29,52 @@ def tensors_of(checkpoint, key):
     return {name.removeprefix("module."): value.detach().cpu().contiguous().clone() for name, value in found.items()}
 
 
+class Inert:
+    """Stands for whatever else a checkpoint holds (fairseq: its config, its task, its dictionaries): takes any state, does nothing."""
+
+    def __init__(self, *arguments, **named):
+        pass
+
+    def __setstate__(self, state):
+        pass
+
+    def __setitem__(self, key, value):
+        pass
+
+    def append(self, value):
+        pass
+
+    def extend(self, values):
+        pass
+
+
+def load(path):
+    """The checkpoint, no code of which is run: tensors and plain containers are built, any other class becomes Inert."""
+    import pickle
+    import types
+
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        pass
+    known = {("collections", "OrderedDict"), ("torch", "Size"), ("torch._utils", "_rebuild_tensor"),
+             ("torch._utils", "_rebuild_tensor_v2"), ("torch._utils", "_rebuild_parameter")}
+
+    class Unpickler(pickle.Unpickler):
+        def find_class(self, module, name):
+            storage = module == "torch" and name.endswith("Storage")
+            dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
+            return super().find_class(module, name) if (module, name) in known or storage or dtype else Inert
+
+    def read(file, **options):
+        return Unpickler(file, **options).load()
+
+    tame = types.SimpleNamespace(__name__="tame", Unpickler=Unpickler, load=read, UnpicklingError=pickle.UnpicklingError)
+    return torch.load(path, map_location="cpu", weights_only=False, pickle_module=tame)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source")
@@ -36,13 +82,13 @@ def main():
     parser.add_argument("--key", help="the entry that holds the tensors; model or state_dict by default")
     options = parser.parse_args()
     try:
-        import torch
+        import torch  # noqa: F401: what load() needs
         from safetensors.torch import save_file
     except ImportError as missing:
         raise SystemExit(f"pth_to_safetensors: {missing}; .venv/bin/pip install safetensors, and run this by .venv/bin/python")
 
     try:
-        checkpoint = torch.load(options.source, map_location="cpu", weights_only=True)
+        checkpoint = load(options.source)
     except FileNotFoundError:
         raise SystemExit(f"pth_to_safetensors: {options.source}: no such file")
     except Exception as error:

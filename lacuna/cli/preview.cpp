@@ -4,6 +4,7 @@
 #include "lacuna/core/log.h"
 #include "lacuna/eval/protocol.h"
 #include "lacuna/io/image.h"
+#include "lacuna/train/modality.h"
 #include "lacuna/train/monitor.h"
 #include "lacuna/train/trainer.h"
 
@@ -25,7 +26,8 @@ void preview(const Options& options) {
   for (const auto& setting : options.settings) config.table.set_assignment(setting, "--set");
   // The pictures alone are wanted: the fewest that a monitor reads.
   config.health.samples = std::max<int64_t>(2, 2 * config.health.preview_images);
-  const auto dataset = data::open_dataset(config.data.uri, "train");
+  auto dataset = data::open_dataset(config.data.uri, "train");
+  if (options.data.empty()) dataset = config.modality().settle(config, std::move(dataset));  // with its labels
   const train::Monitor monitor(config, dataset, *train::make_transform(config, *model.method),
                                model.method->parameters().front().device());
   const auto panel = monitor.panel(*model.method);

@@ -23,6 +23,7 @@ constexpr double kLabelTolerance = 0.1;  // seconds, as fairseq's verify_label_l
 struct Sound {
   std::vector<float> samples;
   std::vector<FrameLabels> labels;
+  std::shared_ptr<const std::vector<int32_t>> tokens;
   Stream random{0, ""};
 };
 
@@ -49,7 +50,7 @@ class AudioFilling final : public Filling {
     const auto count = std::ssize(audio.samples);
     check_label_lengths(record, static_cast<double>(count) / static_cast<double>(config_.sample_rate));
     if (config_.normalize) normalize_wave(audio.samples);
-    rows_[static_cast<size_t>(row)] = {std::move(audio.samples), record.frame_labels, random};
+    rows_[static_cast<size_t>(row)] = {std::move(audio.samples), record.frame_labels, record.tokens, random};
   }
 
   Batch finish(const std::vector<int64_t>& rows) override {
@@ -68,6 +69,7 @@ class AudioFilling final : public Filling {
       labels.push_back(crop_labels(sound.labels, start, length));
     }
     batch.frame_label = stack_labels(labels);
+    batch.tokens = stack_tokens(rows);
     return batch;
   }
 
@@ -113,6 +115,22 @@ class AudioFilling final : public Filling {
         std::copy(set.begin(), set.end(), value);
         value += longest;
       }
+    return out;
+  }
+
+  at::Tensor stack_tokens(const std::vector<int64_t>& rows) const {
+    int64_t longest = -1;
+    for (const int64_t row : rows)
+      if (const auto& own = rows_[static_cast<size_t>(row)].tokens)
+        longest = std::max(longest, std::ssize(*own));
+    if (longest < 0) return {};
+    auto out = at::full({std::ssize(rows), longest}, -1, at::kLong);
+    auto* value = out.data_ptr<int64_t>();
+    for (const int64_t row : rows) {
+      if (const auto& own = rows_[static_cast<size_t>(row)].tokens)
+        std::copy(own->begin(), own->end(), value);
+      value += longest;
+    }
     return out;
   }
 
@@ -173,6 +191,7 @@ class FrameLabelled final : public Dataset {
   }
   int64_t label(int64_t index) const override { return whole_->label(index); }
   std::vector<std::string> classes() const override { return whole_->classes(); }
+  std::string transcript(int64_t index) const override { return whole_->transcript(index); }
   std::string uri() const override { return whole_->uri(); }
   std::string modality() const override { return whole_->modality(); }
 

@@ -1,11 +1,13 @@
 // audio:DIR: a folder of sound files; audio:FILE.tsv: a manifest as fairseq's wav2vec_manifest.py writes it
-// (the root folder in its first line, then PATH and number of samples, with a tab between).
+// (the root folder in its first line, then PATH and number of samples, with a tab between), and a transcript
+// behind another tab where there is one.
 
 #include <fstream>
 
 #include "lacuna/core/error.h"
 #include "lacuna/data/audio.h"
 #include "lacuna/data/folder.h"
+#include "lacuna/data/transcripts.h"
 
 namespace lacuna::data {
 
@@ -29,7 +31,10 @@ class Manifest final : public Dataset {
     while (std::getline(file, line)) {
       if (line.ends_with('\r')) line.pop_back();
       if (line.empty()) continue;
-      paths_.push_back(root / line.substr(0, line.find('\t')));
+      const auto first = line.find('\t'),
+                 second = first == std::string::npos ? first : line.find('\t', first + 1);
+      paths_.push_back(root / line.substr(0, first));
+      transcripts_.push_back(second == std::string::npos ? "" : line.substr(second + 1));
     }
     if (paths_.empty()) fail(path.string(), "names no file", "add lines of PATH and samples");
     labels_.resize(paths_.size(), kNoLabel);
@@ -48,6 +53,10 @@ class Manifest final : public Dataset {
   }
   int64_t label(int64_t index) const override { return labels_[static_cast<size_t>(index)]; }
   std::vector<std::string> classes() const override { return classes_; }
+  std::string transcript(int64_t index) const override {
+    const auto& own = transcripts_[static_cast<size_t>(index)];
+    return own.empty() ? transcript_beside(paths_[static_cast<size_t>(index)]) : own;
+  }
   std::string uri() const override { return uri_; }
   std::string modality() const override { return "audio"; }
 
@@ -55,7 +64,7 @@ class Manifest final : public Dataset {
   std::string uri_;
   std::vector<fs::path> paths_;
   std::vector<int64_t> labels_;
-  std::vector<std::string> classes_;
+  std::vector<std::string> classes_, transcripts_;
 };
 
 std::shared_ptr<Dataset> open_audio(Uri& uri) {

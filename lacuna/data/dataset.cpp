@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "lacuna/core/error.h"
+#include "lacuna/data/audio.h"
 #include "lacuna/data/packed.h"
 #include "lacuna/data/subset.h"
 
@@ -30,10 +31,23 @@ bool is_shard(const std::string& name) { return ends_with_any(name, {".tar", ".t
 bool is_idx(const std::string& name) { return ends_with_any(name, {"-ubyte", "-ubyte.gz"}); }
 
 /// What a bare path holds, by its name and, for a folder, by the files right inside it.
+/// Whether the first picture or sound that is met below `folder` is sound.
+bool holds_sound(const fs::path& folder) {
+  std::error_code error;
+  for (fs::recursive_directory_iterator entry(folder, error), last; !error && entry != last;
+       entry.increment(error)) {
+    const std::string extension = entry->path().extension().string();
+    if (is_picture_extension(extension)) return false;
+    if (is_sound_extension(extension)) return true;
+  }
+  return false;
+}
+
 std::string recognise(const fs::path& path) {
   const std::string name = path.filename().string();
   if (is_shard(name)) return "wds";
   if (is_idx(name)) return "idx";
+  if (name.ends_with(".tsv")) return "audio";
   std::error_code error;
   if (!fs::exists(path, error))
     fail(path.string(), "is not there", "check the path, or name a data set scheme");
@@ -50,7 +64,7 @@ std::string recognise(const fs::path& path) {
       return "cifar10";
   }
   if (error) fail(path.string(), error.message(), "make the folder readable");
-  return "imagefolder";
+  return holds_sound(path) ? "audio" : "imagefolder";
 }
 
 /// "a=b&c=d" into a map.
@@ -76,6 +90,9 @@ class Subset final : public Dataset {
   Record get(int64_t index) const override { return whole_->get(indices_[static_cast<size_t>(index)]); }
   int64_t label(int64_t index) const override { return whole_->label(indices_[static_cast<size_t>(index)]); }
   std::vector<std::string> classes() const override { return whole_->classes(); }
+  std::string transcript(int64_t index) const override {
+    return whole_->transcript(indices_[static_cast<size_t>(index)]);
+  }
   std::string uri() const override { return whole_->uri(); }
   std::string modality() const override { return whole_->modality(); }
 

@@ -50,7 +50,8 @@ at::Tensor mel_filters(const KaldiConfig& config, int64_t padded) {
 /// [M, window] views of the wave, cleaned and windowed.
 at::Tensor windows(const at::Tensor& wave, const KaldiConfig& config) {
   const int64_t size = window_size(config);
-  auto frames = wave.to(at::kFloat).unfold(0, size, window_shift(config));
+  auto frames =
+      (wave.scalar_type() == at::kDouble ? wave : wave.to(at::kFloat)).unfold(0, size, window_shift(config));
   frames = frames - frames.mean(1, true);
   const auto before = at::cat({frames.slice(1, 0, 1), frames.slice(1, 0, size - 1)}, 1);
   const auto n = at::arange(size, frames.options());
@@ -88,13 +89,14 @@ at::Tensor kaldi_fbank(const at::Tensor& wave, const KaldiConfig& config) {
   const int64_t padded = padded_size(window_size(config));
   const auto spectrum = at::fft_rfft(windows(wave, config), padded, 1);
   const auto power = at::real(spectrum).square() + at::imag(spectrum).square();
-  return at::mm(power, mel_filters(config, padded).t())
+  return at::mm(power, mel_filters(config, padded).t().to(power.scalar_type()))
       .clamp_min(std::numeric_limits<float>::epsilon())
       .log();
 }
 
 at::Tensor kaldi_mfcc(const at::Tensor& wave, const KaldiConfig& config) {
-  return at::mm(kaldi_fbank(wave, config), cepstra_of(config).t());
+  const auto energies = kaldi_fbank(wave, config);
+  return at::mm(energies, cepstra_of(config).t().to(energies.scalar_type()));
 }
 
 at::Tensor deltas(const at::Tensor& x, int64_t win_length) {
@@ -112,10 +114,10 @@ at::Tensor deltas(const at::Tensor& x, int64_t win_length) {
   return out / denominator;
 }
 
-at::Tensor mfcc_with_deltas(const at::Tensor& wave, const KaldiConfig& config) {
+at::Tensor mfcc_with_deltas(const at::Tensor& wave, const KaldiConfig& config, int64_t win_length) {
   const auto base = kaldi_mfcc(wave, config);
-  const auto first = deltas(base);
-  return at::cat({base, first, deltas(first)}, 1);
+  const auto first = deltas(base, win_length);
+  return at::cat({base, first, deltas(first, win_length)}, 1);
 }
 
 }  // namespace lacuna::data

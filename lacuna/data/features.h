@@ -21,13 +21,13 @@ struct KaldiConfig {
 int64_t kaldi_frames(int64_t samples, const KaldiConfig& config);
 /// kaldi.fbank of a wave [N] in [-1, 1]: log mel energies [M, num_mel_bins], use_energy false. Per window:
 /// mean removed, pre-emphasis 0.97, Povey window, zero-padded to a power of two, power spectrum, triangular
-/// mel filters, log of at least FLT_EPSILON.
+/// mel filters, log of at least FLT_EPSILON. A float64 wave is computed in float64, any other in float32.
 at::Tensor kaldi_fbank(const at::Tensor& wave, const KaldiConfig& config);
 /// kaldi.mfcc (use_energy false): [M, num_ceps], orthonormal DCT of kaldi_fbank, liftered.
 at::Tensor kaldi_mfcc(const at::Tensor& wave, const KaldiConfig& config);
 /// torchaudio.functional.compute_deltas, win_length 5, over time: x [M, D] -> [M, D], edges replicated.
 at::Tensor deltas(const at::Tensor& x, int64_t win_length = 5);
 /// HuBERT's first features: MFCC, deltas, double deltas side by side, [M, 3 * num_ceps].
-at::Tensor mfcc_with_deltas(const at::Tensor& wave, const KaldiConfig& config);
+at::Tensor mfcc_with_deltas(const at::Tensor& wave, const KaldiConfig& config, int64_t win_length = 5);
 
 }  // namespace lacuna::data

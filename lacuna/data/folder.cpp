@@ -6,6 +6,7 @@
 
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
+#include "lacuna/data/transcripts.h"
 
 namespace lacuna::data {
 
@@ -104,6 +105,9 @@ class Folder final : public Dataset {
   }
   int64_t label(int64_t index) const override { return labels_[static_cast<size_t>(index)]; }
   std::vector<std::string> classes() const override { return classes_; }
+  std::string transcript(int64_t index) const override {
+    return transcript_beside(paths_[static_cast<size_t>(index)]);
+  }
   std::string uri() const override { return uri_; }
   std::string modality() const override { return modality_; }
 

@@ -42,6 +42,10 @@ class SyntheticDataset final : public Dataset {
   std::vector<std::string> classes() const override { return classes_; }
   std::string uri() const override { return uri_; }
   std::string modality() const override { return modality_; }
+  /// Of drawn speech whose classes are its words.
+  std::string transcript(int64_t index) const override {
+    return classes_ == speech_words() ? classes_[static_cast<size_t>(label(index))] : "";
+  }
 
  private:
   uint64_t seed() const { return static_cast<uint64_t>(config_.seed); }

@@ -1,6 +1,7 @@
 // wds:PATTERN: WebDataset tar shards. Members that share a key (the name up to the first dot of its last
 // part) and lie next to each other are one record: KEY.jpg|png|tif|npy or KEY.wav|flac|mp3|ogg, with its
-// label in KEY.cls (a number) or KEY.json ("label"), or in a field of KEY itself (label_field=1).
+// label in KEY.cls (a number) or KEY.json ("label"), or in a field of KEY itself (label_field=1), and its
+// transcript in KEY.txt.
 
 #include <algorithm>
 #include <charconv>
@@ -10,6 +11,7 @@
 #include "lacuna/data/audio.h"
 #include "lacuna/data/dataset.h"
 #include "lacuna/data/folder.h"
+#include "lacuna/data/transcripts.h"
 #include "lacuna/io/tar.h"
 
 namespace lacuna::data {
@@ -130,6 +132,12 @@ class WebDataset final : public Dataset {
   }
   int64_t label(int64_t index) const override { return entries_[static_cast<size_t>(index)].label; }
   std::vector<std::string> classes() const override { return classes_; }
+  std::string transcript(int64_t index) const override {
+    const Entry& entry = entries_[static_cast<size_t>(index)];
+    if (entry.text < 0) return "";
+    const io::TarFile& shard = shards_[entry.shard];
+    return one_line(text_of(shard, shard.members()[static_cast<size_t>(entry.text)]));
+  }
   std::string uri() const override { return uri_; }
   std::string modality() const override { return sound_ ? "audio" : "image"; }
 
@@ -137,6 +145,7 @@ class WebDataset final : public Dataset {
   struct Entry {
     size_t shard, member;
     int64_t label;
+    int64_t text;  ///< member with its transcript; -1: none
   };
 
   static std::string name_of(const io::TarFile& shard, const io::TarMember& member) {
@@ -170,11 +179,11 @@ class WebDataset final : public Dataset {
     std::unordered_set<std::string> seen;
     std::string current;
     std::optional<Entry> entry;
-    int64_t label = kNoLabel;
+    int64_t label = kNoLabel, text = -1;
     const auto close = [&] {
-      if (entry) entries_.push_back({entry->shard, entry->member, label});
+      if (entry) entries_.push_back({entry->shard, entry->member, label, text});
       entry.reset();
-      label = kNoLabel;
+      label = kNoLabel, text = -1;
     };
     for (size_t i = 0; i < shard.members().size(); ++i) {
       const io::TarMember& member = shard.members()[i];
@@ -189,8 +198,9 @@ class WebDataset final : public Dataset {
           fail(name_of(shard, member), "its key occurs before, but not next to it",
                "write the shard sorted by name (tar --sort=name)");
       }
-      if (!entry && is_content(extension, name_of(shard, member))) entry = Entry{number, i, kNoLabel};
+      if (!entry && is_content(extension, name_of(shard, member))) entry = Entry{number, i, kNoLabel, -1};
       if (extension == "cls") label = parse_label(text_of(shard, member), name_of(shard, member));
+      if (extension == "txt") text = static_cast<int64_t>(i);
       if (extension == "json" && label == kNoLabel)
         label = parse_json_label(text_of(shard, member), name_of(shard, member));
     }

@@ -15,13 +15,6 @@ namespace {
 const std::vector<std::string> kAugmentation = {"augment.auto_augment=rand-m9-mstd0.5-inc1",
                                                 "augment.erase_prob=0.25"};
 
-/// Those of another network that a classifier has too.
-void copy_keys(const ConfigTable& from, const std::string& prefix, ConfigTable& to,
-               const std::string& origin) {
-  for (const auto& field : from.fields())
-    if (field.key.starts_with(prefix) && to.has(field.key)) to.set(field.key, field.get(), origin);
-}
-
 /// The network that is fine-tuned: the weights' encoder and data, the settings of their paper, then the
 /// user's.
 std::unique_ptr<train::RunConfig> finetune_config(const Request& request) {
@@ -46,20 +39,22 @@ std::unique_ptr<train::RunConfig> finetune_config(const Request& request) {
   return config;
 }
 
-/// An unfinished run there is continued; a finished one is never written over.
-struct Place {
-  io::fs::path folder;
-  bool resume = false;
-};
-
 bool is_finished(const io::fs::path& run) {
   const auto checkpoint = train::newest_checkpoint(run);
   return checkpoint && checkpoint->state.value("finished", false);
 }
 
+}  // namespace
+
+void copy_keys(const ConfigTable& from, const std::string& prefix, ConfigTable& to,
+               const std::string& origin) {
+  for (const auto& field : from.fields())
+    if (field.key.starts_with(prefix) && to.has(field.key)) to.set(field.key, field.get(), origin);
+}
+
 Place choose_place(const Request& request) {
   if (request.folder.empty())
-    fail("eval finetune", str("no place to train in: ", request.model.origin, " belongs to no run"),
+    fail("eval", str("no place to train in: ", request.model.origin, " belongs to no run"),
          "give a folder: --out FOLDER");
   for (int64_t number = 1;; ++number) {
     const io::fs::path folder =
@@ -69,7 +64,22 @@ Place choose_place(const Request& request) {
   }
 }
 
-}  // namespace
+io::fs::path train_network(const Request& request, std::unique_ptr<train::RunConfig> config) {
+  const auto place = choose_place(request);
+  auto* together = request.model.processes;
+  if (together) together->barrier();  // all have chosen the folder before the first one makes it
+  if (place.resume) {
+    const auto path = (place.folder / "config.toml").string();
+    log::info(str("continuing the training in ", place.folder.string()));
+    config = train::RunConfig::from_toml(read_toml(path), path);
+  }
+  {
+    train::Trainer trainer(std::move(config), place.folder, place.resume, together, request.train);
+    trainer.run();
+  }
+  if (together) together->barrier();  // the last checkpoint is there
+  return place.folder;
+}
 
 Json classification_metrics(const Model& classifier, std::shared_ptr<data::Dataset> test,
                             const EvalConfig& config) {
@@ -109,32 +119,20 @@ Json classification_metrics(const Model& classifier, std::shared_ptr<data::Datas
 namespace {
 
 Result finetune(const Request& request) {
-  const auto place = choose_place(request);
   auto* together = request.model.processes;
-  if (together) together->barrier();  // all have chosen the folder before the first one makes it
-  auto config = finetune_config(request);
-  if (place.resume) {
-    const auto path = (place.folder / "config.toml").string();
-    log::info(str("continuing the fine-tuning in ", place.folder.string()));
-    config = train::RunConfig::from_toml(read_toml(path), path);
-  }
-  {
-    train::Trainer trainer(std::move(config), place.folder, place.resume, together, request.train);
-    trainer.run();
-  }
-  if (together) together->barrier();  // the last checkpoint is there
-  auto tuned = load_model(place.folder.string());
+  const auto run = train_network(request, finetune_config(request)).string();
+  auto tuned = load_model(run);
   tuned.processes = together;
   Result result;
   result.metrics = classification_metrics(tuned, request.test, request.config);
   if (tuned.config->train.ema_decay > 0) {
-    auto averaged = load_model(place.folder.string(), {}, {.ema = true});
+    auto averaged = load_model(run, {}, {.ema = true});
     averaged.processes = together;
     const auto metrics = classification_metrics(averaged, request.test, request.config);
     for (const auto& [name, value] : metrics.items())
       if (name != "chance") result.metrics[name + "_ema"] = value;
   }
-  result.settings = {{"run", place.folder.string()},
+  result.settings = {{"run", run},
                      {"from_scratch", request.config.from_scratch},
                      {"train_size", request.train->size()},
                      {"test_size", request.test->size()}};

@@ -99,12 +99,8 @@ namespace {
 
 constexpr double kHeldOutShare = 0.1;
 
-/// Row numbers of the training part and of the part that the rate is chosen on.
-struct Split {
-  Tensor fit, held_out;
-};
+}  // namespace
 
-/// A tenth of each class, at least one record of a class that has two.
 Split split_by_class(const Tensor& labels, uint64_t seed) {
   const auto label = labels.accessor<int64_t, 1>();
   std::map<int64_t, std::vector<int64_t>> rows;
@@ -121,10 +117,11 @@ Split split_by_class(const Tensor& labels, uint64_t seed) {
   std::sort(fit.begin(), fit.end());
   std::sort(held_out.begin(), held_out.end());
   if (held_out.empty())
-    fail("eval linear", "no class has two labelled pictures, so no rate can be chosen",
-         "give more labelled data");
+    fail("eval", "no class has two labelled records, so no rate can be chosen", "give more labelled data");
   return {torch::tensor(fit), torch::tensor(held_out)};
 }
+
+namespace {
 
 /// Share of the rows whose label is among the `k` highest logits, for each head.
 std::vector<double> accuracies(const LinearProbe& probe, const Features& data, int64_t k) {

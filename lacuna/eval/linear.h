@@ -50,6 +50,13 @@ class LinearProbe {
   std::vector<Head> heads_;
 };
 
+/// Row numbers of the training part and of the part that a rate is chosen on.
+struct Split {
+  Tensor fit, held_out;
+};
+/// Holds out a tenth of each class by seed, at least one record of a class that has two.
+Split split_by_class(const Tensor& labels, uint64_t seed);
+
 /// Trains one head for each base rate on nine tenths of `train`, picks the rate by accuracy, then loss, on
 /// the last tenth (held out by seed, class by class) and scores that head on `test`, which has no part in the
 /// choice. Metrics: top1, top5 (more than five classes), top1_lr<rate> for each rate, held_out_top1, chance.

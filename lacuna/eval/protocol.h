@@ -10,6 +10,7 @@
 #include "lacuna/data/dataset.h"
 #include "lacuna/data/loader.h"
 #include "lacuna/eval/explain_config.h"
+#include "lacuna/eval/probe_config.h"
 #include "lacuna/train/checkpoint.h"
 #include "lacuna/train/config.h"
 #include "lacuna/train/processes.h"
@@ -46,10 +47,11 @@ struct EvalConfig {
   double weight_decay = 0;                              ///< linear
   bool from_scratch = false;                            ///< finetune: the baseline
   ExplainConfig explain;                                ///< keys explain.*: removal, lime
+  ProbeConfig probe;                                    ///< keys probe.*: what looks at frames and layers
   void fields(Fields& f);
 };
 
-/// Takes the eval.* and explain.* assignments out of `settings`; what is left is the model's.
+/// Takes the eval.*, explain.* and probe.* assignments out of `settings`; what is left is the model's.
 EvalConfig take_eval_config(std::vector<std::string>& settings);
 
 /// The other processes of an evaluation, null when there are none; train.device and train.timeout_s as in
@@ -88,7 +90,8 @@ struct Result {
 /// What a protocol is asked to do.
 struct Request {
   const Model& model;
-  /// `train`: what may be learnt from; `test`: what is scored. Both are labelled, with the same classes.
+  /// `train`: what may be learnt from; `test`: what is scored. Both are labelled, with the same classes
+  /// (Protocol::labels).
   std::shared_ptr<data::Dataset> train, test;
   const EvalConfig& config;
   std::string data_uri;                    ///< of `train`, or of what it is a part of
@@ -105,6 +108,7 @@ struct Protocol {
   bool trains = false;  ///< a network of its own: takes --out, and every key but eval.* is that network's
   /// Several processes may run it: it shares out its work or does it alike in each.
   bool several_processes = false;
+  bool labels = true;  ///< needs a class for each record
 };
 
 /// Records in order, cut as in evaluation.
@@ -116,10 +120,11 @@ std::string result_name(const std::string& protocol, const EvalConfig& config);
 
 /// Opens data (empty: what the weights were trained on) and test (the set's own test split, or else a fifth
 /// held out by seed; Result.test says which), runs the protocol and, when the weights were given as a run's
-/// folder, writes RUN/evals/NAME.json (result_name). `settings`: keys `eval.*`, and those of load_model or of
-/// the network that the protocol trains, whose run is kept in `out` (RUN/evals/NAME by default). Error:
-/// unknown protocol, data without labels, classes that differ between the two, a test set that is the data
-/// itself, several `processes` for a protocol that knows only one. Of several the first writes.
+/// folder, writes RUN/evals/NAME.json (result_name). `settings`: keys `eval.*`, `explain.*`, `probe.*`, and
+/// those of load_model or of the network that the protocol trains, whose run is kept in `out` (RUN/evals/NAME
+/// by default). Error: unknown protocol, data without labels, classes that differ between the two, a test set
+/// that is the data itself, several `processes` for a protocol that knows only one. Of several the first
+/// writes.
 Result evaluate(const std::string& protocol, const std::string& run_or_weights, const std::string& data_uri,
                 const std::string& test_uri, const std::vector<std::string>& settings, bool best,
                 train::Processes* processes = nullptr, const io::fs::path& out = {});

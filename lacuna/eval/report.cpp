@@ -50,7 +50,7 @@ std::string facts(const RunData& run) {
   out += fact("hidden detail explained", percent_or_empty(run.last("health.skill_mean")));
   out += fact("effective rank", from_to(run, "health.rank", short_number));
   out += fact("k-NN while training", knn_text(run));
-  out += fact("speed", speed ? short_number(*speed) + " pictures/s" : "");
+  out += fact("speed", speed ? short_number(*speed) + " records/s" : "");
   out += fact("waiting for data", percent_or_empty(run.last("data_wait")));
   if (const auto skipped = run.last("skipped"); skipped && *skipped > 0)
     out += fact("steps not applied", short_number(*skipped));
@@ -204,10 +204,10 @@ std::string preview_section(const Runs& runs) {
   for (size_t i = 0; i < runs.size(); ++i)
     if (!runs[i].previews.empty()) cards += panels(runs, i);
   if (cards.empty()) return "";
-  return "<section id=\"previews\"><h2>What it predicts</h2><p class=\"lead\">The same pictures throughout "
-         "the run: the original, what the "
-         "encoder saw, the prediction, and the prediction under the visible patches. Earlier panels below; "
-         "select one to enlarge it.</p>"
+  return "<section id=\"previews\"><h2>What it predicts</h2><p class=\"lead\">The same records throughout "
+         "the run: the original, what the encoder saw, and what it predicts. Earlier panels below; select "
+         "one to "
+         "enlarge it.</p>"
          "<div class=\"cards\">\n" +
          cards + "</div></section>\n";
 }

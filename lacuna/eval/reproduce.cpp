@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <limits>
 #include <map>
 #include <numeric>
 
@@ -41,21 +42,46 @@ void refuse_unknown(const Json& table, const std::vector<std::string>& known, co
       fail(origin, str("unknown key '", key, "'"), suggest(key, known));
 }
 
+Arm arm_of(const Json& table, const std::string& origin) {
+  refuse_unknown(table, {"name", "settings", "eval_settings", "metric", "run"}, origin);
+  return {.name = text_of(table, "name", origin, true),
+          .settings = texts_of(table, "settings", origin),
+          .eval_settings = texts_of(table, "eval_settings", origin),
+          .metric = text_of(table, "metric", origin, false),
+          .run = text_of(table, "run", origin, false)};
+}
+
 Arm read_arm(const Json& claim, const std::string& key, const std::string& origin) {
   if (!claim.contains(key) || !claim[key].is_object())
     fail(origin, str("a claim has no [claim.", key, "]"), "name both sides of the comparison");
-  const Json& table = claim[key];
-  refuse_unknown(table, {"name", "settings", "eval_settings", "metric", "run"}, origin);
-  return {text_of(table, "name", origin, true), texts_of(table, "settings", origin),
-          texts_of(table, "eval_settings", origin), text_of(table, "metric", origin, false),
-          text_of(table, "run", origin, false)};
+  return arm_of(claim[key], origin);
+}
+
+/// [claim.baseline], or [[claim.baselines]] with `choose`.
+void read_baselines(const Json& table, const std::string& origin, Claim& claim) {
+  if (!table.contains("baselines")) {
+    claim.baseline = read_arm(table, "baseline", origin);
+    return;
+  }
+  claim.choose = text_of(table, "choose", origin, true);
+  const Json& all = table["baselines"];
+  if ((claim.choose != "best" && claim.choose != "mean") || !all.is_array() || all.empty() ||
+      table.contains("baseline"))
+    fail(str(origin, ": claim ", claim.name), "its baselines can't be understood",
+         "give [[claim.baselines]] tables, choose = \"best\" or \"mean\", and no [claim.baseline]");
+  std::vector<std::string> names;
+  for (const auto& each : all) {
+    claim.baselines.push_back(arm_of(each, origin));
+    names.push_back(claim.baselines.back().name);
+  }
+  claim.baseline.name = str(claim.choose, " of ", join(names));
 }
 
 Claim read_claim(const Json& table, const io::fs::path& file) {
   const std::string origin = file.string();
   refuse_unknown(table,
                  {"name", "statement", "paper", "recipe", "protocol", "metric", "settings", "eval_settings",
-                  "ours", "baseline", "margin", "run"},
+                  "ours", "baseline", "baselines", "choose", "eval_query", "margin", "run"},
                  origin);
   Claim claim;
   claim.name = text_of(table, "name", origin, true);
@@ -68,10 +94,13 @@ Claim read_claim(const Json& table, const io::fs::path& file) {
   claim.settings = texts_of(table, "settings", origin);
   claim.eval_settings = texts_of(table, "eval_settings", origin);
   claim.ours = read_arm(table, "ours", origin);
-  claim.baseline = read_arm(table, "baseline", origin);
+  read_baselines(table, origin, claim);
+  claim.eval_query = text_of(table, "eval_query", origin, false);
   claim.margin = table.value("margin", 0.0);
   claim.run = text_of(table, "run", origin, false);
-  for (auto* arm : {&claim.ours, &claim.baseline}) {
+  std::vector<Arm*> arms{&claim.ours, &claim.baseline};
+  for (auto& each : claim.baselines) arms.push_back(&each);
+  for (auto* arm : arms) {
     if (arm->metric.empty()) arm->metric = claim.metric;
     if (!claim.run.empty() && !(arm->settings.empty() && arm->eval_settings.empty()))
       fail(str(origin, ": claim ", claim.name), "arms that share a run have settings of their own",
@@ -86,30 +115,34 @@ std::vector<std::string> joined(std::vector<std::string> first, const std::vecto
   return first;
 }
 
-/// Arms that share a run train it the same way, and measure it the same way by each protocol, whichever comes
-/// first.
+/// Arms that share a run train it the same way, whichever comes first.
 void check_shared_runs(const std::vector<Claim>& claims, const std::string& origin) {
   std::map<std::string, std::vector<std::string>> known;
-  for (const auto& claim : claims)
-    for (const auto* arm : {&claim.ours, &claim.baseline}) {
+  for (const auto& claim : claims) {
+    std::vector<const Arm*> arms{&claim.ours, &claim.baseline};
+    for (const auto& each : claim.baselines) arms.push_back(&each);
+    for (const auto* arm : arms) {
       if (arm->run.empty()) continue;
       const auto trained = joined({claim.recipe}, joined(claim.settings, arm->settings));
-      const auto measured = joined(claim.eval_settings, arm->eval_settings);
-      const auto same = [&](const std::string& what, const auto& settings) {
-        return known.try_emplace(what, settings).first->second == settings;
-      };
-      if (!same(arm->run, trained) || !same(str(arm->run, " by ", claim.protocol), measured))
+      if (known.try_emplace(arm->run, trained).first->second != trained)
         fail(str(origin, ": claim ", claim.name), str("run '", arm->run, "' has other settings elsewhere"),
              "give arms that share a run the same recipe and settings, in the same order");
     }
+  }
 }
 
 std::unique_ptr<train::RunConfig> arm_config(const Claim& claim, const Arm& arm,
                                              const ReproduceOptions& options, int64_t seed) {
   auto config = train::RunConfig::from_toml(read_toml(claim.recipe), claim.recipe);
   if (!options.data.empty()) config->table.set("data.uri", options.data, "--data");
-  for (const auto& setting : joined(claim.settings, arm.settings))
+  const std::vector<std::pair<std::string, std::string>> places = {{"{out}", options.out.string()},
+                                                                   {"{seed}", str(seed)}};
+  for (auto setting : joined(claim.settings, arm.settings)) {
+    for (const auto& [name, value] : places)
+      for (auto at = setting.find(name); at != std::string::npos; at = setting.find(name))
+        setting.replace(at, name.size(), value);
     config->table.set_assignment(setting, "the claim");
+  }
   config->table.set("train.seed", seed, "reproduce");
   const int64_t steps = config->train.steps;
   if (options.quick && steps > 0)
@@ -129,18 +162,41 @@ double pretrain(const io::fs::path& run, std::unique_ptr<train::RunConfig> confi
   return log::monotonic_seconds() - begin;
 }
 
+/// `uri` with the claim's query; empty stays so.
+std::string with_query(const std::string& uri, const std::string& query) {
+  if (uri.empty() || query.empty()) return uri;
+  return str(uri, uri.find('?') == std::string::npos ? '?' : '&', query);
+}
+
+/// FNV-1a: names a file by all that its figures depend on.
+std::string fingerprint(const std::vector<std::string>& parts) {
+  uint64_t hash = 14695981039346656037ULL;
+  for (const auto& part : parts)
+    for (const char c : part + '\n') hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
+  char text[17];
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(hash));
+  return text;
+}
+
+/// The evaluation's figures, from an earlier one with the same settings where there is one.
 double measure(const Claim& claim, const Arm& arm, const ReproduceOptions& options, int64_t seed,
                const io::fs::path& run) {
   auto settings = joined(claim.eval_settings, arm.eval_settings);
   settings.push_back(str("eval.seed=", seed));
   if (Registry<Protocol>::instance().get(claim.protocol).trains) settings.push_back(str("train.seed=", seed));
-  auto others = settings;
-  const auto file = run / "evals" / (result_name(claim.protocol, take_eval_config(others)) + ".json");
+  auto uri = options.data;
+  if (uri.empty()) uri = read_toml(claim.recipe).value("/data/uri"_json_pointer, std::string());
+  const auto data = with_query(uri, claim.eval_query), test = with_query(options.test, claim.eval_query);
+  auto parts = settings;
+  parts.insert(parts.end(), {data, test});
+  const auto file = run / "evals" / str("claim-", claim.protocol, "-", fingerprint(parts), ".json");
   Json result;
-  if (io::fs::exists(file))
+  if (io::fs::exists(file)) {
     result = Json::parse(io::read_file(file), nullptr, /*allow_exceptions=*/false);
-  else
-    result = evaluate(claim.protocol, run.string(), options.data, options.test, settings, false).to_json();
+  } else {
+    result = evaluate(claim.protocol, run.string(), data, test, settings, false).to_json();
+    io::write_atomically(file, result.dump(2) + "\n");
+  }
   const auto pointer = Json::json_pointer("/metrics/" + arm.metric);
   if (!result.is_object() || !result.contains(pointer))
     fail(str("claim ", claim.name), str("protocol ", claim.protocol, " gives no metric '", arm.metric, "'"),
@@ -152,8 +208,9 @@ ArmOutcome run_arm(const Claim& claim, const Arm& arm, const ReproduceOptions& o
   ArmOutcome outcome;
   const int64_t seeds = options.quick ? 1 : options.seeds;
   for (int64_t seed = 0; seed < seeds; ++seed) {
-    const auto run = arm.run.empty() ? options.out / claim.name / str(arm.name, "-seed", seed)
-                                     : options.out / str(arm.run, "-seed", seed);
+    const auto& shared = claim.run.empty() ? arm.run : claim.run;
+    const auto run = shared.empty() ? options.out / claim.name / str(arm.name, "-seed", seed)
+                                    : options.out / str(shared, "-seed", seed);
     log::info(str("== ", claim.name, ": ", arm.name, ", seed ", seed));
     const double seconds = pretrain(run, arm_config(claim, arm, options, seed));
     if (seconds > 0) outcome.seconds.push_back(seconds);
@@ -167,6 +224,17 @@ std::string with_decimals(double value, int decimals) {
   char text[32];
   std::snprintf(text, sizeof text, "%.*f", decimals, value);
   return text;
+/// Of several baselines each seed's best, or their mean.
+ArmOutcome combined(const std::vector<ArmOutcome>& all, const std::string& choose) {
+  ArmOutcome out;
+  for (size_t seed = 0; seed < all.front().values.size(); ++seed) {
+    double best = -std::numeric_limits<double>::infinity(), sum = 0;
+    for (const auto& each : all) best = std::max(best, each.values[seed]), sum += each.values[seed];
+    out.values.push_back(choose == "best" ? best : sum / static_cast<double>(all.size()));
+  }
+  for (const auto& each : all)
+    out.seconds.insert(out.seconds.end(), each.seconds.begin(), each.seconds.end());
+  return out;
 }
 
 std::string summary(const ArmOutcome& arm) {
@@ -254,7 +322,13 @@ std::string Outcome::to_text() const {
 Outcome reproduce(const Claim& claim, const ReproduceOptions& options) {
   Outcome outcome{.claim = claim, .ours = {}, .baseline = {}};
   outcome.ours = run_arm(claim, claim.ours, options);
-  outcome.baseline = run_arm(claim, claim.baseline, options);
+  if (claim.baselines.empty()) {
+    outcome.baseline = run_arm(claim, claim.baseline, options);
+    return outcome;
+  }
+  std::vector<ArmOutcome> all;
+  for (const auto& arm : claim.baselines) all.push_back(run_arm(claim, arm, options));
+  outcome.baseline = combined(all, claim.choose);
   return outcome;
 }
 

@@ -13,7 +13,9 @@ namespace lacuna::eval {
 /// One side of a comparison.
 struct Arm {
   std::string name;
-  std::vector<std::string> settings;       ///< of pre-training
+  /// Of pre-training. "{out}" and "{seed}" stand for the folder of all runs and the seed, so that an arm can
+  /// build on another one's run: "target.model={out}/first-seed{seed}".
+  std::vector<std::string> settings;
   std::vector<std::string> eval_settings;  ///< of the evaluation
   std::string metric = {};                 ///< the claim's own unless given
   /// Name of the trained network; arms of one name, which must have the same settings, share it. The claim's
@@ -29,6 +31,10 @@ struct Claim {
   std::string protocol, metric = "top1";
   std::vector<std::string> settings, eval_settings;  ///< of all arms
   Arm ours, baseline;
+  /// Instead of one baseline several, of which each seed's best counts, or their mean.
+  std::vector<Arm> baselines = {};
+  std::string choose = {};      ///< best | mean
+  std::string eval_query = {};  ///< added to the evaluation's data URIs: "label_field=1"
   /// Name of a trained network that both arms, and other claims of this name, share: they differ in `metric`
   /// alone.
   std::string run = {};
@@ -36,7 +42,7 @@ struct Claim {
 };
 
 /// Reads claims.toml: [[claim]] tables with the fields above, `ours` and `baseline` tables inside. Error
-/// naming the missing or unknown key.
+/// naming the missing or unknown key. Several baselines: [[claim.baselines]] and choose = "best" or "mean".
 std::vector<Claim> read_claims(const io::fs::path& file);
 
 struct ReproduceOptions {

@@ -18,6 +18,10 @@ mask::SpanConfig mask_config(const Json& config) {
   out.prob = config.at("mask_prob"), out.length = config.at("mask_length");
   out.min_spans = config.value("min_masks", int64_t{2});
   out.require_same = config.value("require_same_masks", true);
+  out.selection = config.value("mask_selection", "static");
+  out.other = config.value("mask_other", 0.0);
+  out.no_overlap = config.value("no_mask_overlap", false);
+  out.min_space = config.value("mask_min_space", int64_t{1});
   return out;
 }
 
@@ -26,11 +30,17 @@ void masks(const GoldenCase& golden, io::Tensors& out) {
   const auto& padding = golden.input("padding_mask");
   const auto length = padding.logical_not().sum(1);
   const int64_t frames = padding.size(1);
-  out["mask"] = mask::span_mask(config, length, frames,
-                                {golden.input("u"), golden.input("starts"), golden.input("keep")});
+  const auto lengths = [&](const char* name) {
+    const auto found = golden.inputs.find(name);
+    return found != golden.inputs.end() ? found->second : Tensor();
+  };
+  out["mask"] =
+      mask::span_mask(config, length, frames,
+                      {golden.input("u"), golden.input("starts"), golden.input("keep"), lengths("lengths")});
   const auto nothing = torch::full({length.size(0), 1}, -1, torch::kLong);
-  out["mask_free"] =
-      mask::span_mask(config, length, frames, {golden.input("free_u"), golden.input("free_starts"), nothing});
+  out["mask_free"] = mask::span_mask(
+      config, length, frames,
+      {golden.input("free_u"), golden.input("free_starts"), nothing, lengths("free_lengths")});
 }
 
 void labels(const GoldenCase& golden, io::Tensors& out) {
@@ -72,11 +82,11 @@ void alignment(const GoldenCase& golden, io::Tensors& out) {
 
 void rates(const GoldenCase& golden, io::Tensors& out) {
   const auto& lr = golden.config.at("lr");
-  if (lr.value("power", 1.0) != 1.0) fail("case.toml: lr.power", "is not 1", "only straight lines are known");
   const train::IterationSchedule schedule{.type = "polynomial",
                                           .steps = lr.at("total_num_update"),
                                           .warmup = lr.at("warmup_updates"),
-                                          .min_lr = lr.value("end_learning_rate", 0.0)};
+                                          .min_lr = lr.value("end_learning_rate", 0.0),
+                                          .power = lr.value("power", 1.0)};
   std::vector<double> at;
   for (const auto& step : golden.input("lr_steps").unbind(0))
     at.push_back(schedule.at(step.item<double>(), lr.at("lr").get<double>()));
@@ -90,7 +100,8 @@ io::Tensors masks_and_labels(const GoldenCase& golden) {
   data::KaldiConfig kaldi;
   kaldi.sample_rate = features.at("sample_rate"), kaldi.num_ceps = features.at("num_ceps");
   kaldi.num_mel_bins = features.at("num_mel_bins");
-  out["mfcc39"] = data::mfcc_with_deltas(golden.input("wav").flatten(), kaldi);
+  out["mfcc39"] = data::mfcc_with_deltas(golden.input("wav").flatten().to(torch::kDouble), kaldi,
+                                         features.value("delta_win_length", int64_t{5}));
   labels(golden, out);
   alignment(golden, out);
   rates(golden, out);

@@ -137,6 +137,8 @@ struct WeightNames {
   std::function<Tensors(const Tensors&, const std::string& format)> from_official;
   /// The config that official tensors tell (nested); null when they are not the method's.
   std::function<Json(const Tensors&)> infer;
+  /// The JSON files that `format` wants beside the tensors (config.json, ...), by name.
+  std::function<std::map<std::string, Json>(const ConfigTable&, const std::string& format)> describe = {};
 };
 
 /// What is registered for a method, in its own file.

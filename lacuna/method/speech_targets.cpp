@@ -21,12 +21,20 @@ Tensor unit(const Tensor& x) {
   return x / torch::linalg_vector_norm(x, 2, c10::IntArrayRef({-1}), true).clamp_min(kLeastNorm);
 }
 
+/// Half precision to single; single and double stay.
+Tensor widened(const Tensor& x) {
+  return x.scalar_type() == torch::kDouble ? x : x.to(torch::kFloat);
+}
+
 }  // namespace
 
+mask::SpanConfig no_channel_mask() { return {.prob = 0, .length = 10, .min_spans = 0}; }
+
 void SpeechPredictorConfig::fields(Fields& f) {
-  f("final_dim", final_dim, "width in which frames and classes are compared").range(1);
+  f("final_dim", final_dim, "width in which frames and classes are compared; 0: the encoder's").range(0);
   f("untie", untie, "a projection for each label set instead of one for all");
   f("logit_temp", logit_temp, "cosines are divided by it").range(1e-4);
+  f("target_glu", target_glu, "a gated linear unit on the classes' vectors");
 }
 
 void SpeechLossConfig::fields(Fields& f) {
@@ -39,6 +47,7 @@ void SpeechLossConfig::fields(Fields& f) {
 void SpeechTargetsConfig::fields(Fields& f) {
   f.group("encoder", encoder);
   f.group("mask", mask);
+  f.group("channel_mask", channel_mask);
   f.group("predictor", predictor);
   f.group("loss", loss);
   f.group("target", target);
@@ -47,6 +56,7 @@ void SpeechTargetsConfig::fields(Fields& f) {
 void SpeechTargetsConfig::resolve(const ConfigTable& table) {
   encoder.resolve(table, "encoder");
   if (encoder.arch == "hubert_large" && !table.is_set("predictor.final_dim")) predictor.final_dim = 768;
+  if (predictor.final_dim == 0) predictor.final_dim = encoder.embed_dim;
   target.resolve(table);
   if (table.has("audio.label_rate")) label_rate = table.get("audio.label_rate").get<double>();
   if (table.has("audio.sample_rate")) sample_rate = table.get("audio.sample_rate").get<int64_t>();
@@ -66,19 +76,26 @@ SpeechTargets::SpeechTargets(const SpeechTargetsConfig& config, Draws& draws)
   const auto sets = std::ssize(classes_);
   const int64_t K = std::accumulate(classes_.begin(), classes_.end(), int64_t{0});
   mask_emb_ = register_parameter("mask_emb", torch::zeros({D}));
-  label_embs_concat_ = register_parameter("label_embs_concat", torch::zeros({K, E}));
+  if (sets > 0) label_embs_concat_ = register_parameter("label_embs_concat", torch::zeros({K, E}));
   feature_extractor_ =
       register_module("feature_extractor", std::make_shared<nn::ConvFeatures>(config.encoder));
   layer_norm_ = register_module("layer_norm", std::make_shared<nn::LayerNorm>(C, kEps));
   if (C != D) post_extract_proj_ = register_module("post_extract_proj", std::make_shared<nn::Linear>(C, D));
   encoder_ = register_module("encoder", std::make_shared<nn::HubertEncoder>(config.encoder));
-  final_proj_ =
-      register_module("final_proj", std::make_shared<nn::Linear>(D, config.predictor.untie ? E * sets : E));
+  if (sets > 0)
+    final_proj_ =
+        register_module("final_proj", std::make_shared<nn::Linear>(D, config.predictor.untie ? E * sets : E));
+  if (sets > 0 && config.predictor.target_glu) {
+    const auto glu = register_module("target_glu", std::make_shared<torch::nn::Module>());
+    target_glu_ = glu->register_module("0", std::make_shared<nn::Linear>(E, 2 * E));
+  }
   {
     const torch::NoGradGuard no_grad;
     mask_emb_.copy_(draws.uniform("mask_emb", mask_emb_.sizes()));
-    label_embs_concat_.copy_(draws.uniform("label_embs_concat", label_embs_concat_.sizes()));
+    if (sets > 0) label_embs_concat_.copy_(draws.uniform("label_embs_concat", label_embs_concat_.sizes()));
   }
+  constexpr double kBits = 1 << 24;  // a float32 uniform has so many values
+  layerdrop_seed_ = static_cast<uint64_t>(draws.uniform("encoder.layerdrop", {1}).item<double>() * kBits);
   feature_extractor_->initialize(draws, "feature_extractor");
   encoder_->initialize(draws, "encoder");
   const auto linear = [&](const std::shared_ptr<nn::Linear>& layer, const std::string& name) {
@@ -86,6 +103,7 @@ SpeechTargets::SpeechTargets(const SpeechTargetsConfig& config, Draws& draws)
   };
   linear(post_extract_proj_, "post_extract_proj");
   linear(final_proj_, "final_proj");
+  linear(target_glu_, "target_glu.0");
   if (config.encoder.feature_grad_mult <= 0)
     for (auto& parameter : feature_extractor_->parameters()) parameter.requires_grad_(false);
 }
@@ -122,11 +140,38 @@ Tensor SpeechTargets::project(const Tensor& conv, Draws* draws) const {
   return nn::dropout(x, config_.encoder.dropout_input, "dropout_input", draws);
 }
 
-Tensor SpeechTargets::encode(const Heard& heard, const Tensor& hidden, Draws* draws) const {
+SpeechTargets::Mask SpeechTargets::draw_mask(const Heard& heard, Draws& draws) const {
+  const int64_t B = heard.conv.size(0), T = heard.conv.size(2), D = config_.encoder.embed_dim;
+  const auto device = heard.conv.device();
+  Mask out;
+  out.frames = mask::drawn_mask(config_.mask, heard.length, T, draws).to(device);
+  if (config_.channel_mask.prob > 0)
+    out.channels =
+        mask::drawn_mask(config_.channel_mask, torch::full({B}, D, torch::kLong), D, draws, "mask_channel")
+            .to(device);
+  return out;
+}
+
+// Every process and every micro-batch of a step skips the same blocks: several processes equal one.
+std::vector<char> SpeechTargets::skipped_blocks() const {
+  const auto& encoder = config_.encoder;
+  if (encoder.layerdrop <= 0) return {};
+  std::vector<char> out;
+  for (int64_t i = 0; i < encoder.depth; ++i) {
+    Stream random(layerdrop_seed_, "encoder.layerdrop", static_cast<uint64_t>(i),
+                  static_cast<uint32_t>(step_));
+    out.push_back(random.uniform() < encoder.layerdrop ? 1 : 0);
+  }
+  return out;
+}
+
+Tensor SpeechTargets::encode(const Heard& heard, const Mask& mask, Draws* draws) const {
   auto x = project(heard.conv, draws);  // [B, T, D]
-  if (hidden.defined()) x = torch::where(hidden.unsqueeze(-1), mask_emb_.to(x.scalar_type()), x);
+  if (mask.frames.defined()) x = torch::where(mask.frames.unsqueeze(-1), mask_emb_.to(x.scalar_type()), x);
+  if (mask.channels.defined()) x = x.masked_fill(mask.channels.unsqueeze(1), 0);
   const bool padded = heard.padding.any().item<bool>();
-  return encoder_->forward(x, padded ? heard.padding : Tensor(), draws);
+  return encoder_->forward(x, padded ? heard.padding : Tensor(), draws,
+                           draws != nullptr ? skipped_blocks() : std::vector<char>{});
 }
 
 std::vector<Tensor> SpeechTargets::blocks(const Heard& heard, int64_t last) const {
@@ -141,8 +186,9 @@ Tensor SpeechTargets::logits(const Tensor& x, int64_t set) const {
   const auto from = config_.predictor.untie ? set * E : 0;
   const auto weight = final_proj_->weight.slice(0, from, from + E),
              bias = final_proj_->bias.slice(0, from, from + E);
-  const auto projected = torch::linear(x, weight, bias).to(torch::kFloat);
-  const auto classes = label_embs_concat_.slice(0, first, first + classes_[static_cast<size_t>(set)]);
+  const auto projected = widened(torch::linear(x, weight, bias));
+  auto classes = label_embs_concat_.slice(0, first, first + classes_[static_cast<size_t>(set)]);
+  if (target_glu_) classes = widened(torch::glu(target_glu_->forward(classes), -1));
   return torch::mm(unit(projected), unit(classes).t()) / config_.predictor.logit_temp;
 }
 
@@ -168,12 +214,11 @@ Loss SpeechTargets::forward(const Batch& batch, Draws& draws) {
     fail("speech-targets", "the data have no frame labels to predict",
          "let `lacuna pretrain` make them (target.source), or give audio.labels");
   const auto& w = config_.loss;
-  const int64_t T = heard.conv.size(2);
-  const auto drawn = mask::draw_spans(config_.mask, heard.length, T, draws);
-  const auto hidden = mask::span_mask(config_.mask, heard.length, T, drawn).to(batch.wave.device());
+  const auto mask = draw_mask(heard, draws);
+  const auto& hidden = mask.frames;
   const auto features_pen = heard.conv.to(torch::kFloat).square().mean();
-  const auto x = encode(heard, hidden, is_training() ? &draws : nullptr);  // [B, T, D]
-  const auto counts = heard.label.ge(0).all(1) & ~heard.padding;           // [B, T]
+  const auto x = encode(heard, mask, is_training() ? &draws : nullptr);  // [B, T, D]
+  const auto counts = heard.label.ge(0).all(1) & ~heard.padding;         // [B, T]
   Scored masked, visible;
   if (w.masked_weight > 0) masked = score(x, heard.label, hidden & counts);
   if (w.unmasked_weight > 0) visible = score(x, heard.label, ~hidden & counts);
@@ -248,9 +293,9 @@ Preview SpeechTargets::preview(const Batch& batch, Draws& draws) {
   const torch::NoGradGuard no_grad;
   const auto heard = hear(batch);
   const int64_t B = batch.wave.size(0), T = heard.conv.size(2);
-  const auto drawn = mask::draw_spans(config_.mask, heard.length, T, draws);
-  const auto hidden = mask::span_mask(config_.mask, heard.length, T, drawn).to(batch.wave.device());
-  const auto x = encode(heard, hidden, nullptr);
+  const auto mask = draw_mask(heard, draws);
+  const auto& hidden = mask.frames;
+  const auto x = encode(heard, mask, nullptr);
   return {.wave = batch.wave,
           .wave_length = batch.wave_length,
           .hidden_frames = hidden,
@@ -265,7 +310,7 @@ int64_t SpeechTargets::layer_of(const std::string& name) const {
   const std::string prefix = "encoder.layers.";
   if (name.starts_with(prefix)) return std::stoll(name.substr(prefix.size())) + 1;
   const bool head = name.starts_with("final_proj") || name.starts_with("label_embs") ||
-                    name.starts_with("encoder.layer_norm");
+                    name.starts_with("target_glu") || name.starts_with("encoder.layer_norm");
   return head ? layers() - 1 : 0;
 }
 
@@ -282,7 +327,7 @@ const Register<MethodInfo> registered{
          "HuBERT hides spans of speech and names, for every hidden frame, a discrete label made "
          "beforehand: clusters of MFCC, of one layer or several of an earlier model, or the codes of a "
          "residual quantiser. What the labels are made of decides what the features are good for.",
-     .parts = {"masker: spans of 10 frames, about half of all frames hidden",
+     .parts = {"masker: spans of 10 frames, about half of all frames hidden; channels too where asked for",
                "encoder: convolutions over the waveform, positional convolution, transformer",
                "predictor: cosine with a learnt vector for each class, a projection for each label set",
                "target: k-means of MFCC or of layers, several sets at once, residual VQ",

@@ -19,6 +19,7 @@ struct SpeechPredictorConfig {
   int64_t final_dim = 256;
   bool untie = true;
   double logit_temp = 0.1;
+  bool target_glu = false;
   void fields(Fields& f);
 };
 
@@ -30,10 +31,13 @@ struct SpeechLossConfig {
   void fields(Fields& f);
 };
 
-/// Keys `encoder.*`, `mask.*`, `predictor.*`, `loss.*`, `target.*`.
+/// Masks over channels: off unless a recipe or fine-tuning asks for them.
+mask::SpanConfig no_channel_mask();
+
+/// Keys `encoder.*`, `mask.*`, `channel_mask.*`, `predictor.*`, `loss.*`, `target.*`.
 struct SpeechTargetsConfig : MethodConfig {
   nn::HubertConfig encoder;
-  mask::SpanConfig mask;
+  mask::SpanConfig mask, channel_mask = no_channel_mask();
   SpeechPredictorConfig predictor;
   SpeechLossConfig loss;
   target::TargetConfig target;
@@ -47,6 +51,7 @@ struct SpeechTargetsConfig : MethodConfig {
 /// width; S hidden frames that count.
 class SpeechTargets : public Method {
  public:
+  /// Without label sets (target.num_classes) there is no predictor: the encoder alone.
   SpeechTargets(const SpeechTargetsConfig& config, Draws& draws);
 
   /// Cross-entropy of the hidden frames' labels, summed over the sets and divided by S, and features_pen.
@@ -56,6 +61,7 @@ class SpeechTargets : public Method {
   Tensor features(const Batch& batch, const FeatureOptions& options) override;
   Frames frames(const Batch& batch) override { return frames_to(batch, config_.encoder.depth); }
   Preview preview(const Batch& batch, Draws& draws) override;
+  void before_step(const Progress& progress) override { step_ = progress.step; }
   InputSpec input() const override { return {.modality = "audio"}; }
   bool decays(const std::string& /*name*/, const Tensor& /*parameter*/) const override { return true; }
   int64_t layers() const override { return config_.encoder.depth + 2; }
@@ -71,12 +77,19 @@ class SpeechTargets : public Method {
     Tensor label;    ///< [B, J, T] int64, -1 where there is none; undefined without labels
   };
   Heard hear(const Batch& batch) const;
-  /// [B, T, D]: the context network's output. `hidden` undefined: nothing is hidden. `draws` null:
-  /// evaluation.
-  Tensor encode(const Heard& heard, const Tensor& hidden, Draws* draws) const;
+  /// What is hidden of a batch.
+  struct Mask {
+    Tensor frames;    ///< [B, T] bool; undefined: nothing
+    Tensor channels;  ///< [B, D] bool, set to 0 at all times; undefined: none
+  };
+  Mask draw_mask(const Heard& heard, Draws& draws) const;
+  /// [B, T, D]: the context network's output. `draws` null: evaluation.
+  Tensor encode(const Heard& heard, const Mask& mask, Draws* draws) const;
   /// Without a mask, in evaluation: the input of the first block, then each block's output up to block
   /// `last`.
   std::vector<Tensor> blocks(const Heard& heard, int64_t last) const;
+  /// The last block's output as the predictor and a fine-tuned head read it.
+  Tensor last_norm(const Tensor& x) const { return encoder_->last_norm(x); }
   /// [S, K_j] scores of the rows of `x` [S, D] for set j.
   Tensor logits(const Tensor& x, int64_t set) const;
   /// Of frames `chosen` [B, T] bool, for each set: the summed cross-entropy and the number named right.
@@ -90,15 +103,18 @@ class SpeechTargets : public Method {
 
  private:
   Tensor project(const Tensor& conv, Draws* draws) const;
+  std::vector<char> skipped_blocks() const;
 
   SpeechTargetsConfig config_;
   std::vector<int64_t> classes_;
   std::shared_ptr<nn::ConvFeatures> feature_extractor_;
   std::shared_ptr<nn::HubertEncoder> encoder_;
   std::shared_ptr<nn::LayerNorm> layer_norm_;
-  std::shared_ptr<nn::Linear> post_extract_proj_;  ///< null when C = D
-  std::shared_ptr<nn::Linear> final_proj_;
+  std::shared_ptr<nn::Linear> post_extract_proj_;        ///< null when C = D
+  std::shared_ptr<nn::Linear> final_proj_, target_glu_;  ///< null without them
   Tensor mask_emb_, label_embs_concat_;
+  uint64_t layerdrop_seed_ = 0;
+  int64_t step_ = 0;
 };
 
 /// Labels for frames of the conv stack: frame t takes label floor(t * ratio). `frames` are cut to

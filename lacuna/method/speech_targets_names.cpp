@@ -1,8 +1,12 @@
 #include "lacuna/method/speech_targets_names.h"
 
+#include <torch/torch.h>
+
 #include <algorithm>
+#include <cmath>
 
 #include "lacuna/core/error.h"
+#include "lacuna/nn/hubert.h"
 
 namespace lacuna {
 
@@ -34,6 +38,9 @@ const Table kVariants = {{"wav2vec2.encoder.", "encoder."},
                          {"logit_generator.final_proj.", "final_proj."},
                          {"conv.weight_g", "conv.parametrizations.weight.original0"},
                          {"conv.weight_v", "conv.parametrizations.weight.original1"}};
+
+// A fine-tuned recogniser: fairseq's names around the encoder's, and transformers' HubertForCTC.
+const std::string kInner = "w2v_encoder.w2v_model.", kHead = "w2v_encoder.proj.", kHfHead = "lm_head.";
 
 constexpr int64_t kHeadWidth = 64;  // of Base, Large and X-Large
 
@@ -80,6 +87,17 @@ std::string hf_name(std::string name, bool layer_norms) {
   return name;
 }
 
+/// transformers' projection stands even where C = D; there it is the identity if we wrote it.
+void drop_identity(Tensors& tensors) {
+  const auto found = tensors.find("post_extract_proj.weight");
+  if (found == tensors.end() || found->second.dim() != 2) return;
+  const int64_t C = found->second.size(0);
+  const auto bias = tensors.find("post_extract_proj.bias");
+  if (C != found->second.size(1) || bias == tensors.end()) return;
+  if (!found->second.equal(torch::eye(C, found->second.options())) || bias->second.any().item<bool>()) return;
+  tensors.erase(found), tensors.erase("post_extract_proj.bias");
+}
+
 bool to_official(Tensors& tensors) {
   Tensors plain;
   bool foreign = false;
@@ -92,6 +110,7 @@ bool to_official(Tensors& tensors) {
   if (!foreign) return false;
   Tensors out;
   for (const auto& [name, tensor] : plain) out[official_name(name, has_layer_norms(plain))] = tensor;
+  drop_identity(out);
   tensors = std::move(out);
   return true;
 }
@@ -100,8 +119,103 @@ Tensors from_official(const Tensors& tensors, const std::string& format) {
   if (format != "hf") fail(str("format ", format), "holds no HuBERT", "export with --format hf or official");
   Tensors out;
   for (const auto& [name, tensor] : tensors)
-    if (!name.starts_with("final_proj.") && !name.starts_with("label_embs"))
+    if (!name.starts_with("final_proj.") && !name.starts_with("label_embs") &&
+        !name.starts_with("target_glu."))
       out[hf_name(name, has_layer_norms(tensors))] = tensor;
+  const auto mask = tensors.find("mask_emb");
+  if (mask != tensors.end() && tensors.count("post_extract_proj.weight") == 0) {
+    const int64_t D = mask->second.size(0);
+    out["feature_projection.projection.weight"] = torch::eye(D);
+    out["feature_projection.projection.bias"] = torch::zeros({D});
+  }
+  return out;
+}
+
+/// HubertForCTC: "hubert." before every name, and the head; its tokens are our classes.
+bool ctc_to_official(Tensors& tensors) {
+  const auto head = tensors.find(kHfHead + "weight");
+  if (head == tensors.end()) return false;
+  Tensors inner, out;
+  for (const auto& [name, tensor] : tensors) {
+    if (name.starts_with(kHfHead))
+      out[kHead + name.substr(kHfHead.size())] = tensor;
+    else
+      inner[name] = tensor;
+  }
+  if (!to_official(inner)) return false;
+  for (const auto& [name, tensor] : inner) out[kInner + name] = tensor;
+  tensors = std::move(out);
+  return true;
+}
+
+Tensors inner_of(const Tensors& tensors) {
+  Tensors out;
+  for (const auto& [name, tensor] : tensors)
+    if (name.starts_with(kInner)) out[name.substr(kInner.size())] = tensor;
+  return out;
+}
+
+Tensors ctc_from_official(const Tensors& tensors, const std::string& format) {
+  Tensors out;
+  for (const auto& [name, tensor] : from_official(inner_of(tensors), format)) out["hubert." + name] = tensor;
+  for (const auto& [name, tensor] : tensors) {
+    if (name.starts_with(kHead)) out[kHfHead + name.substr(kHead.size())] = tensor;
+    if (name.ends_with("layer_weights"))
+      fail("export --format hf", "HubertForCTC reads the last layer, these weights a weighted sum of all",
+           "use --format official");
+  }
+  return out;
+}
+
+/// transformers' HubertConfig and what its feature extractor needs to know.
+std::map<std::string, Json> hf_files(const ConfigTable& table, bool recogniser) {
+  nn::HubertConfig encoder;
+  ConfigTable own;
+  own.add("encoder", encoder);
+  for (const auto& field : own.fields()) own.set(field.key, table.get(field.key), "the weights' config");
+  std::vector<int64_t> dims, kernels, strides;
+  for (const auto& layer : encoder.conv())
+    dims.push_back(layer.dim), kernels.push_back(layer.kernel), strides.push_back(layer.stride);
+  const bool layer_norms = encoder.conv_norm == "layer";
+  Json config = {
+      {"model_type", "hubert"},
+      {"architectures", {recogniser ? "HubertForCTC" : "HubertModel"}},
+      {"hidden_size", encoder.embed_dim},
+      {"num_hidden_layers", encoder.depth},
+      {"num_attention_heads", encoder.num_heads},
+      {"intermediate_size", std::llround(static_cast<double>(encoder.embed_dim) * encoder.mlp_ratio)},
+      {"hidden_act", encoder.activation},
+      {"layer_norm_eps", 1e-5},
+      {"feat_extract_norm", layer_norms ? "layer" : "group"},
+      {"feat_extract_activation", "gelu"},
+      {"feat_proj_layer_norm", true},
+      {"conv_dim", dims},
+      {"conv_kernel", kernels},
+      {"conv_stride", strides},
+      {"num_feat_extract_layers", dims.size()},
+      {"conv_bias", encoder.conv_bias},
+      {"num_conv_pos_embeddings", encoder.conv_pos},
+      {"num_conv_pos_embedding_groups", encoder.conv_pos_groups},
+      {"do_stable_layer_norm", encoder.pre_norm},
+      {"hidden_dropout", encoder.dropout},
+      {"attention_dropout", encoder.attention_dropout},
+      {"activation_dropout", encoder.activation_dropout},
+      {"feat_proj_dropout", encoder.dropout_input},
+      {"layerdrop", encoder.layerdrop}};
+  std::map<std::string, Json> out;
+  if (recogniser) {
+    const auto tokens = table.get("head.tokens").get<std::vector<std::string>>();
+    config["vocab_size"] = tokens.size() + 1;
+    config["pad_token_id"] = 0;  // CTC's blank
+    Json vocabulary = {{"<pad>", 0}};
+    for (size_t i = 0; i < tokens.size(); ++i) vocabulary[tokens[i]] = i + 1;
+    out["vocab.json"] = vocabulary;
+  }
+  out["config.json"] = config;
+  out["preprocessor_config.json"] = {
+      {"feature_extractor_type", "Wav2Vec2FeatureExtractor"}, {"feature_size", 1},
+      {"sampling_rate", table.get("audio.sample_rate")},      {"padding_value", 0.0},
+      {"do_normalize", table.get("audio.normalize")},         {"return_attention_mask", layer_norms}};
   return out;
 }
 
@@ -148,6 +262,24 @@ Json infer(const Tensors& tensors) {
 
 }  // namespace
 
-WeightNames speech_weight_names() { return {to_official, from_official, infer}; }
+WeightNames speech_weight_names() {
+  return {to_official, from_official, infer,
+          [](const ConfigTable& table, const std::string& /*format*/) { return hf_files(table, false); }};
+}
+
+WeightNames ctc_weight_names() {
+  return {ctc_to_official, ctc_from_official,
+          [](const Tensors& tensors) {
+            const auto head = tensors.find(kHead + "weight");
+            Json out = head == tensors.end() ? Json() : infer(inner_of(tensors));
+            if (out.is_null()) return out;
+            // Files say how many tokens there are, not which: numbers stand for them.
+            std::vector<std::string> tokens;
+            for (int64_t i = 1; i < head->second.size(0); ++i) tokens.push_back(str(i));
+            out["head"] = {{"tokens", tokens}};
+            return out;
+          },
+          [](const ConfigTable& table, const std::string& /*format*/) { return hf_files(table, true); }};
+}
 
 }  // namespace lacuna

@@ -115,6 +115,7 @@ void HubertConfig::fields(Fields& f) {
   f("depth", depth, "number of blocks").range(1);
   f("num_heads", num_heads, "attention heads of a block").range(1);
   f("mlp_ratio", mlp_ratio, "hidden width of the MLP over embed_dim").range(0);
+  f("activation", activation, "of the MLP").choices({"gelu", "relu"});
   f("pre_norm", pre_norm, "norms before the branches (Large) instead of behind them (Base)");
   f("conv_pos", conv_pos, "taps of the convolution that tells positions").range(1);
   f("conv_pos_groups", conv_pos_groups, "its groups").range(1);
@@ -122,7 +123,8 @@ void HubertConfig::fields(Fields& f) {
   f("attention_dropout", attention_dropout, "dropout of attention weights").range(0, 0.99);
   f("activation_dropout", activation_dropout, "dropout inside the MLP").range(0, 0.99);
   f("dropout_input", dropout_input, "dropout of the projected features").range(0, 0.99);
-  f("layerdrop", layerdrop, "chance that a block is skipped in training").range(0, 0.99);
+  f("layerdrop", layerdrop, "chance that a block is skipped in a step, by all processes alike")
+      .range(0, 0.99);
   f("feature_grad_mult", feature_grad_mult, "factor on the front-end's gradient; 0: frozen").range(0);
 }
 
@@ -271,8 +273,9 @@ Tensor HubertBlock::attention(const Tensor& x, const Tensor& padding, Draws* dra
 }
 
 Tensor HubertBlock::mlp(const Tensor& x, Draws* draws) const {
-  const auto hidden =
-      dropout(torch::gelu(fc1_->forward(x)), config_.activation_dropout, name_ + ".dropout2", draws);
+  const auto inner = fc1_->forward(x);
+  const auto hidden = dropout(config_.activation == "relu" ? torch::relu(inner) : torch::gelu(inner),
+                              config_.activation_dropout, name_ + ".dropout2", draws);
   return dropout(fc2_->forward(hidden), config_.dropout, name_ + ".dropout3", draws);
 }
 
@@ -301,16 +304,16 @@ Tensor HubertEncoder::embed(const Tensor& x, const Tensor& padding, Draws* draws
   return dropout(y, config_.dropout, "encoder.dropout", draws);
 }
 
-Tensor HubertEncoder::forward(const Tensor& x, const Tensor& padding, Draws* draws) const {
+Tensor HubertEncoder::forward(const Tensor& x, const Tensor& padding, Draws* draws,
+                              const std::vector<char>& skipped) const {
   auto y = embed(x, padding, draws);
-  for (size_t i = 0; i < blocks_.size(); ++i) {
-    // A block is skipped for the batch as a whole: by the draw of its first sample.
-    if (draws != nullptr && config_.layerdrop > 0 &&
-        draws->uniform(str("encoder.layerdrop.", i), {1}).item<double>() < config_.layerdrop)
-      continue;
-    y = blocks_[i]->forward(y, padding, draws);
-  }
-  return config_.pre_norm ? layer_norm_->forward(y) : y;
+  for (size_t i = 0; i < blocks_.size(); ++i)
+    if (skipped.empty() || skipped[i] == 0) y = blocks_[i]->forward(y, padding, draws);
+  return last_norm(y);
+}
+
+Tensor HubertEncoder::last_norm(const Tensor& x) const {
+  return config_.pre_norm ? layer_norm_->forward(x) : x;
 }
 
 std::vector<Tensor> HubertEncoder::layers(const Tensor& x, const Tensor& padding, int64_t last) const {

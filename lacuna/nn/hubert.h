@@ -32,6 +32,7 @@ struct HubertConfig {
   bool conv_bias = false;
   int64_t embed_dim = 768, depth = 12, num_heads = 12;
   double mlp_ratio = 4;
+  std::string activation = "gelu";  ///< of the MLP: gelu | relu
   bool pre_norm = false;
   int64_t conv_pos = 128, conv_pos_groups = 16;
   double dropout = 0.1, attention_dropout = 0.1, activation_dropout = 0, dropout_input = 0.1;
@@ -99,11 +100,15 @@ class HubertBlock : public torch::nn::Module {
 class HubertEncoder : public torch::nn::Module {
  public:
   explicit HubertEncoder(const HubertConfig& config);
-  /// x [B, T, D] -> [B, T, D] behind all blocks (and, pre-norm, the last norm).
-  Tensor forward(const Tensor& x, const Tensor& padding, Draws* draws) const;
+  /// x [B, T, D] -> [B, T, D] behind all blocks (and, pre-norm, the last norm), but for those of `skipped`
+  /// (layer drop; by block, empty: none).
+  Tensor forward(const Tensor& x, const Tensor& padding, Draws* draws,
+                 const std::vector<char>& skipped = {}) const;
   /// The input of the first block, then each block's output, no final norm. Evaluation. `last`: no block
   /// behind that one is computed.
   std::vector<Tensor> layers(const Tensor& x, const Tensor& padding, int64_t last) const;
+  /// What stands behind the last block: pre-norm, the last norm; post-norm, nothing.
+  Tensor last_norm(const Tensor& x) const;
   void initialize(Draws& draws, const std::string& name);
 
  private:

@@ -61,9 +61,12 @@ void TrainConfig::fields(Fields& f) {
       .range(0);
   f("base_warmup_lr", base_warmup_lr, "warmup_lr for an effective batch of lr_batch").range(0);
   f("warmup_epochs", warmup_epochs, "epochs over which the learning rate rises").range(0);
+  f("hold_epochs", hold_epochs, "tri_stage: epochs at the full rate behind the warm-up").range(0);
+  f("decay_epochs", decay_epochs, "tri_stage: epochs of the fall to min_lr; 0: all that are left").range(0);
   f("schedule", schedule,
     "course of the learning rate: cosine (MAE's); timm_cosine, multistep, linear as SimMIM sets them by "
-    "iteration; polynomial: fairseq's, straight down to min_lr")
+    "iteration; polynomial: fairseq's, straight down to min_lr; tri_stage: fairseq's, up, flat, then down "
+    "to min_lr by a constant factor a step")
       .choices(schedule_names());
   f("milestones", milestones, "multistep: epochs at which the rate is multiplied by gamma").range(0);
   f("gamma", gamma, "multistep: factor at a milestone").range(0);

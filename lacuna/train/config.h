@@ -56,6 +56,7 @@ struct TrainConfig {
   double min_lr = 0, base_min_lr = 0;        ///< min_lr 0: base_min_lr, scaled as base_lr is
   double warmup_lr = 0, base_warmup_lr = 0;  ///< the same for the rate that warm-up starts from
   double warmup_epochs = 40;
+  double hold_epochs = 0, decay_epochs = 0;  ///< tri_stage
   std::string schedule = "cosine";
   std::vector<double> milestones;  ///< multistep: epochs
   double gamma = 0.1;              ///< multistep

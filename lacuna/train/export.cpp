@@ -174,12 +174,15 @@ void export_weights(const Weights& weights, const RunConfig& config, const std::
   const auto named = [&](const io::Tensors& tensors) {
     return own_names && format != "official" ? own_names(tensors, format) : from_official(tensors, format);
   };
-  // Methods with names of their own bring tensors alone: no description of a picture's encoder fits them.
+  // Methods with names of their own describe themselves.
   const bool described = !own_names && format != "official";
   const auto encoder = described ? encoder_of(config) : nn::EncoderConfig();
   const Json description = !described       ? Json()
                            : format == "hf" ? hf_config(config, encoder)
                                             : timm_config(config, encoder);
+  const auto& describe = config.info().names.describe;
+  const auto own_files = own_names && describe && format != "official" ? describe(config.table, format)
+                                                                       : std::map<std::string, Json>{};
   const auto whole = named(weights.tensors), part = named(without_pretraining(weights.tensors));
   if (io::fs::exists(folder)) fail(folder.string(), "is already there", "give another --out, or remove it");
   io::Metadata metadata{{"format", "pt"}, {"lacuna.exported_from", weights.origin}};
@@ -190,6 +193,7 @@ void export_weights(const Weights& weights, const RunConfig& config, const std::
   io::write_folder_atomically(folder, [&](const io::fs::path& inside) {
     io::save_safetensors(inside / "model.safetensors", whole, metadata);
     io::save_safetensors(inside / "encoder.safetensors", part, metadata);
+    for (const auto& [name, content] : own_files) io::write_atomically(inside / name, content.dump(2) + "\n");
     if (!description.is_null()) io::write_atomically(inside / "config.json", description.dump(2) + "\n");
     if (format == "hf" && described)
       io::write_atomically(inside / "preprocessor_config.json",

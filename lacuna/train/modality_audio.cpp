@@ -6,6 +6,7 @@
 
 #include "lacuna/core/error.h"
 #include "lacuna/data/audio.h"
+#include "lacuna/data/transcripts.h"
 #include "lacuna/train/modality.h"
 #include "lacuna/train/spectrogram.h"
 
@@ -13,6 +14,18 @@ namespace lacuna::train {
 namespace {
 
 constexpr int64_t kNoiseSeconds = 10;  // of a record that speed is measured on, where the config allows it
+constexpr int64_t kNoiseTokens = 100;  // said in it
+
+/// Numbers the transcripts' tokens, by head.tokens, which is filled where it is empty.
+std::shared_ptr<data::Dataset> with_transcripts(RunConfig& config, std::shared_ptr<data::Dataset> dataset) {
+  auto& table = config.table;
+  const data::TranscriptConfig transcripts{table.get("head.unit").get<std::string>(),
+                                           table.get("head.words").get<std::vector<std::string>>()};
+  if (table.get("head.tokens").empty())
+    table.set("head.tokens", data::collect_tokens(*dataset, transcripts), "the data");
+  return data::with_tokens(std::move(dataset), table.get("head.tokens").get<std::vector<std::string>>(),
+                           transcripts);
+}
 
 class Sound final : public Modality {
  public:
@@ -42,6 +55,7 @@ class Sound final : public Modality {
       if (config.table.has("target.num_classes") && !config.table.is_set("target.num_classes"))
         config.table.set("target.num_classes", data::frame_label_classes(*dataset), "the labels");
     }
+    if (config.table.has("head.tokens")) dataset = with_transcripts(config, std::move(dataset));
     return data::long_enough(std::move(dataset), audio.min_samples, audio.sample_rate,
                              std::max<int64_t>(1, config.train.workers));
   }
@@ -62,6 +76,10 @@ class Sound final : public Modality {
     Batch batch;
     batch.wave = draws.normal("wave", {samples, length}) * 0.1;
     batch.wave_length = torch::full({samples}, length, torch::kLong);
+    if (config.table.has("head.tokens"))
+      batch.tokens = (draws.uniform("tokens", {samples, kNoiseTokens}) *
+                      static_cast<double>(config.table.get("head.tokens").size()))
+                         .to(torch::kLong);
     if (!config.table.has("target.num_classes")) return batch;
     const double seconds = static_cast<double>(length) / static_cast<double>(audio.sample_rate);
     const auto frames = std::max<int64_t>(1, static_cast<int64_t>(seconds * audio.label_rate));

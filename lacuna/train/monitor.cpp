@@ -84,7 +84,10 @@ Tensor Monitor::features(Method& method, const Records& records) const {
 }
 
 Preview Monitor::preview(Method& method, int64_t count) const {
-  const auto& batch = query_.batches.front();
+  // Labels of frames are made of the training data: a test split without them shows no truth.
+  const auto& test = query_.batches.front();
+  const auto& known = bank_.batches.front();
+  const auto& batch = known.frame_label.defined() && !test.frame_label.defined() ? known : test;
   SeededDraws draws(static_cast<uint64_t>(config_.train.seed));
   return method.preview(batch.first(std::min(count, batch.size())), draws);
 }

@@ -22,6 +22,10 @@ struct Preparation {
 /// RUN/preparation.toml; empty when there is neither.
 io::fs::path config_to_resume(const io::fs::path& run);
 
+/// The config as TOML with those keys alone that the user or a recipe gave: what follows from them follows
+/// again.
+std::string chosen_toml(const RunConfig& config);
+
 /// Runs the method's preparation, if it has one and training has not begun. Returns whether the Trainer is to
 /// resume. Error when the folder holds a begun run and `resume` is false.
 bool prepare(RunConfig& config, const io::fs::path& run, bool resume, Processes* processes = nullptr);

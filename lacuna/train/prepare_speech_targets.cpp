@@ -32,7 +32,7 @@ bool is_finished(const fs::path& run) {
 /// The same run, of the first iteration's labels.
 std::unique_ptr<RunConfig> first_iteration(const RunConfig& config) {
   const auto& target = keys_of(config).target;
-  auto first = RunConfig::from_toml(parse_toml(config.to_toml(), "the run's config"), "the run's config");
+  auto first = RunConfig::from_toml(parse_toml(chosen_toml(config), "the run's config"), "the run's config");
   auto& table = first->table;
   const std::vector<std::pair<const char*, Json>> changes = {{"target.source", target.first_source},
                                                              {"target.clusters", target.first_clusters},

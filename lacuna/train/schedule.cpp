@@ -11,7 +11,7 @@
 namespace lacuna::train {
 
 std::vector<std::string> schedule_names() {
-  return {"cosine", "timm_cosine", "multistep", "linear", "polynomial"};
+  return {"cosine", "timm_cosine", "multistep", "linear", "polynomial", "tri_stage"};
 }
 
 double cosine_lr(double epoch, double epochs, double warmup_epochs, double lr, double min_lr,
@@ -31,7 +31,13 @@ double IterationSchedule::at(double t, double lr) const {
     return lr * std::pow(gamma, static_cast<double>(passed));
   }
   if (type == "polynomial")
-    return t >= steps ? min_lr : min_lr + (lr - min_lr) * (1 - (t - warmup) / (steps - warmup));
+    return t >= steps ? min_lr
+                      : min_lr + (lr - min_lr) * std::pow(1 - (t - warmup) / (steps - warmup), power);
+  if (type == "tri_stage") {
+    const double fallen = t - warmup - hold, whole = decay > 0 ? decay : steps - warmup - hold;
+    if (fallen <= 0) return lr;
+    return fallen >= whole || min_lr <= 0 ? min_lr : lr * std::pow(min_lr / lr, fallen / whole);
+  }
   LACUNA_ASSERT(type == "linear");
   return lr - (lr - lr * lr_min_rate) * (t - warmup) / (steps - warmup);
 }
@@ -46,10 +52,13 @@ double learning_rate(const TrainConfig& config, const Plan& plan, int64_t step, 
                              .warmup = std::floor(plan.warmup_epochs * per_epoch),
                              .min_lr = plan.min_lr,
                              .warmup_lr = plan.warmup_lr,
+                             .hold = std::floor(config.hold_epochs * per_epoch),
+                             .decay = std::floor(config.decay_epochs * per_epoch),
                              .gamma = config.gamma};
   for (const double epoch : config.milestones) schedule.milestones.push_back(epoch * per_epoch);
   // fairseq counts finished updates, SimMIM's scheduler lags one behind.
-  const int64_t t = config.schedule == "polynomial" ? step : std::max<int64_t>(step - 1, 0);
+  const bool fairseq = config.schedule == "polynomial" || config.schedule == "tri_stage";
+  const int64_t t = fairseq ? step : std::max<int64_t>(step - 1, 0);
   return schedule.at(static_cast<double>(t), plan.lr * lr_scale);
 }
 

@@ -9,7 +9,7 @@ namespace lacuna::train {
 struct Plan;
 struct TrainConfig;
 
-/// "cosine", "timm_cosine", "multistep", "linear", "polynomial".
+/// "cosine", "timm_cosine", "multistep", "linear", "polynomial", "tri_stage".
 std::vector<std::string> schedule_names();
 
 /// Linear warm-up from `warmup_lr`, then half a cosine to min_lr, by fractional epoch (MAE, util/lr_sched.py,
@@ -22,14 +22,17 @@ double cosine_lr(double epoch, double epochs, double warmup_epochs, double lr, d
 ///   timm_cosine: min_lr + (lr - min_lr) (1 + cos(pi t / steps)) / 2, t not shifted by the warm-up; min_lr
 ///   from `steps` on multistep:   lr * gamma ^ (number of milestones <= t) linear:      from lr to
 ///   lr_min_rate * lr over the iterations after the warm-up
-///   polynomial:  from lr to min_lr over the iterations after the warm-up (fairseq's polynomial_decay, power
-///   1)
+///   polynomial:  from lr to min_lr over the iterations after the warm-up (fairseq's polynomial_decay), the
+///   line raised to `power`
+///   tri_stage:   lr for `hold` iterations, then down to min_lr by a constant factor an iteration over
+///   `decay` iterations (0: those that are left), then min_lr (fairseq's tri_stage, SpecAugment's)
 struct IterationSchedule {
   std::string type = "timm_cosine";
   double steps = 0, warmup = 0;  ///< iterations
   double min_lr = 0, warmup_lr = 0;
+  double hold = 0, decay = 0;      ///< iterations
   std::vector<double> milestones;  ///< iterations
-  double gamma = 0.1, lr_min_rate = 0.01;
+  double gamma = 0.1, lr_min_rate = 0.01, power = 1;
   double at(double t, double lr) const;
 };
 

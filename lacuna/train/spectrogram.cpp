@@ -14,7 +14,9 @@ namespace {
 constexpr int64_t kBins = 40;
 constexpr int64_t kTall = 2;  // pixels of a mel bin
 constexpr double kHiddenGrey = 0.8, kPaper = 0.98;
-constexpr double kRange = 12;  // natural logarithms below the loudest that are drawn
+constexpr int64_t kWide = 320,
+                  kWidest = 6;  // pixels that a short sound is stretched to, at most so many a frame
+constexpr double kRange = 12;   // natural logarithms below the loudest that are drawn
 
 /// Dark violet over red to light yellow, by intensity [H, W] in [0, 1] -> [3, H, W].
 Tensor colours(const Tensor& intensity) {
@@ -92,8 +94,10 @@ Tensor sound_panel(const Preview& preview, int64_t sample_rate) {
     }
     width = std::max(width, sound.size(2));
   }
+  const int64_t stretch = std::clamp<int64_t>(kWide / width, 1, kWidest);
   const auto stack = [&](std::vector<Tensor> rows) {
-    for (auto& row : rows) row = torch::constant_pad_nd(row, {0, width - row.size(2)}, kPaper);
+    for (auto& row : rows)
+      row = torch::constant_pad_nd(row, {0, width - row.size(2)}, kPaper).repeat_interleave(stretch, 2);
     return torch::stack(rows);
   };
   std::vector<PanelColumn> columns{{"sound", "", stack(sounds)}, {"visible", "", stack(visible)}};

@@ -223,6 +223,44 @@ TEST_F(Together, TwoHalvesOfATeachersPupilGiveTheLossesOfTheWhole) {
   expect_same_losses(*folder_ / "two-hpm", *folder_ / "one-hpm");
 }
 
+// Labels are made by the first process; the blocks that layer drop skips are the same in all of them.
+TEST_F(Together, TwoHalvesOfASpeechModelGiveTheLossesOfTheWhole) {
+  const auto speech = [&](const std::string& name, const std::string& batch) {
+    Arguments arguments = {"pretrain", "speech-targets",           "--out", (*folder_ / name).string(),
+                           "--data",   "synthetic:speech?count=48"};
+    add_settings(arguments, {"encoder.arch=hubert",
+                             "encoder.conv_layers=[(16,10,5)] + [(16,8,8)] * 2",
+                             "encoder.embed_dim=16",
+                             "encoder.depth=3",
+                             "encoder.num_heads=2",
+                             "encoder.conv_pos=8",
+                             "encoder.conv_pos_groups=2",
+                             "encoder.layerdrop=0.4",
+                             "predictor.final_dim=8",
+                             "mask.require_same=false",
+                             "mask.length=4",
+                             "loss.features_pen=0",
+                             "target.clusters=10",
+                             "target.share=1",
+                             "target.inits=1",
+                             "audio.crop=fixed",
+                             "audio.max_samples=8000",
+                             "audio.min_samples=1000",
+                             "train.steps=8",
+                             "train.log_every=1",
+                             "train.workers=1",
+                             "health.samples=8",
+                             "health.every=1000",
+                             "train.timeout_s=60",
+                             batch});
+    return arguments;
+  };
+  const auto alone = run_program(speech("one-speech", "train.batch_size=8"));
+  ASSERT_EQ(alone.code, 0) << alone.err;
+  expect_all_end(Job({speech("two-speech", "train.batch_size=4")}).wait(), 0);
+  expect_same_losses(*folder_ / "two-speech", *folder_ / "one-speech");
+}
+
 TEST_F(Together, OnlyTheFirstWritesAndSpeaks) {
   const auto run = *folder_ / "quiet";
   const auto outcomes = Job({pretrain(run, {"train.batch_size=8", "train.steps=2"})}).wait();

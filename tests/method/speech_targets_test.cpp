@@ -3,6 +3,10 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <cmath>
+#include <map>
+#include <set>
+
 #include "lacuna/core/error.h"
 #include "lacuna/method/speech_targets_names.h"
 
@@ -117,6 +121,92 @@ TEST(SpeechTargets, TransformersNamesGoThereAndBack) {
     const auto inferred = names.infer(own);
     EXPECT_EQ(inferred["encoder"]["depth"], 2);
     EXPECT_EQ(inferred["encoder"]["pre_norm"], large);
+  }
+}
+
+TEST(SpeechTargets, TorchaudiosNamesAreKnown) {
+  // As hubert_pretrain_model of torchaudio 2 writes them.
+  const std::map<std::string, std::string> wanted = {
+      {"logit_generator.final_proj.bias", "final_proj.bias"},
+      {"logit_generator.label_embeddings", "label_embs_concat"},
+      {"mask_generator.mask_embedding", "mask_emb"},
+      {"wav2vec2.encoder.feature_projection.layer_norm.bias", "layer_norm.bias"},
+      {"wav2vec2.encoder.feature_projection.projection.weight", "post_extract_proj.weight"},
+      {"wav2vec2.encoder.transformer.layer_norm.weight", "encoder.layer_norm.weight"},
+      {"wav2vec2.encoder.transformer.layers.1.attention.q_proj.bias",
+       "encoder.layers.1.self_attn.q_proj.bias"},
+      {"wav2vec2.encoder.transformer.layers.0.feed_forward.output_dense.weight",
+       "encoder.layers.0.fc2.weight"},
+      {"wav2vec2.encoder.transformer.layers.0.layer_norm.bias", "encoder.layers.0.self_attn_layer_norm.bias"},
+      {"wav2vec2.encoder.transformer.layers.0.final_layer_norm.bias",
+       "encoder.layers.0.final_layer_norm.bias"},
+      {"wav2vec2.encoder.transformer.pos_conv_embed.conv.parametrizations.weight.original0",
+       "encoder.pos_conv.0.weight_g"},
+      {"wav2vec2.feature_extractor.conv_layers.0.conv.weight", "feature_extractor.conv_layers.0.0.weight"},
+      {"wav2vec2.feature_extractor.conv_layers.0.layer_norm.weight",
+       "feature_extractor.conv_layers.0.2.weight"}};
+  std::map<std::string, Tensor> tensors;
+  for (const auto& [theirs, ours] : wanted) tensors[theirs] = torch::ones({2, 3});
+  ASSERT_TRUE(speech_weight_names().to_official(tensors));
+  EXPECT_EQ(tensors.size(), wanted.size());
+  for (const auto& [theirs, ours] : wanted) EXPECT_EQ(tensors.count(ours), 1U) << theirs;
+}
+
+TEST(SpeechTargets, LayerDropIsAlikeInAllProcesses) {
+  auto config = tiny();
+  config.encoder.depth = 8;
+  config.encoder.layerdrop = 0.5;
+  config.encoder.dropout = config.encoder.attention_dropout = config.encoder.dropout_input = 0;
+  config.mask.require_same = false;
+  config.loss.features_pen = 0;
+  const auto model = make(config);
+  const auto whole = sounds({9600, 9600, 9600, 9600});
+  const auto loss_of = [&](const std::vector<int64_t>& rows) {
+    const auto batch = whole.select(rows);
+    SeededDraws draws(5, 0, batch.sample);
+    const auto loss = model->forward(batch, draws);
+    return std::pair(loss.total.item<double>() * loss.weight, loss.weight);
+  };
+  std::set<double> seen;
+  for (int64_t step = 0; step < 6; ++step) {
+    model->before_step({.step = step, .steps = 10});
+    const auto [all, S] = loss_of({0, 1, 2, 3});
+    const auto [one, S1] = loss_of({0, 1});
+    const auto [two, S2] = loss_of({2, 3});
+    EXPECT_EQ(S, S1 + S2);
+    EXPECT_NEAR((one + two) / all, 1, 1e-5);
+    seen.insert(all);
+  }
+  EXPECT_GT(seen.size(), 3U) << "other blocks in other steps";
+}
+
+TEST(SpeechTargets, ChannelMaskIsOffUnlessAskedFor) {
+  auto config = tiny();
+  const auto batch = sounds({9600, 9600});
+  SeededDraws draws(5);
+  const auto plain = make(config);
+  EXPECT_FALSE(plain->draw_mask(plain->hear(batch), draws).channels.defined());
+  config.channel_mask.prob = 0.5, config.channel_mask.length = 4;
+  const auto model = make(config);
+  const auto mask = model->draw_mask(model->hear(batch), draws);
+  EXPECT_EQ(mask.channels.sizes(), (std::vector<int64_t>{2, 16}));
+  EXPECT_GT(mask.channels.sum().item<int64_t>(), 0);
+  EXPECT_TRUE(std::isfinite(model->forward(batch, draws).total.item<double>()));
+}
+
+TEST(SpeechTargets, SilenceAndConstantsStayFinite) {
+  for (const bool large : {false, true}) {
+    const auto model = make(tiny(large));
+    auto batch = sounds({9600, 9600});
+    batch.wave[0].zero_();
+    batch.wave[1].fill_(0.7);
+    SeededDraws draws(5);
+    const auto loss = model->forward(batch, draws);
+    EXPECT_TRUE(std::isfinite(loss.total.item<double>()));
+    loss.total.backward();
+    for (const auto& item : model->named_parameters())
+      if (item.value().grad().defined())
+        EXPECT_TRUE(item.value().grad().isfinite().all().item<bool>()) << item.key();
   }
 }
 

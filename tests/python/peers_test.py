@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import types
+import wave
 
 try:
     import numpy
@@ -75,6 +76,10 @@ SWIN = ["encoder.arch=swin", "encoder.img_size=32", "encoder.patch_size=4", "enc
         "encoder.num_heads=[1, 2]", "encoder.window_size=4", "mask.mask_patch_size=8"]
 BEIT = ["encoder.arch=beit-vit", "encoder.img_size=32", "encoder.patch_size=8", "encoder.embed_dim=32", "encoder.depth=2",
         "encoder.num_heads=2", "mask.mask_patch_size=8"]
+HUBERT = ["encoder.arch=hubert", "encoder.conv_layers=[(16,10,5)] + [(16,3,2)] * 2 + [(16,2,2)]", "encoder.embed_dim=24",
+          "encoder.depth=2", "encoder.num_heads=3", "encoder.conv_pos=8", "encoder.conv_pos_groups=4", "predictor.final_dim=8",
+          "target.num_classes=[7]", "audio.min_samples=1000"]
+LARGE = ["encoder.pre_norm=true", "encoder.conv_norm=layer", "encoder.conv_bias=true", "audio.normalize=true"]
 PLAIN = ["data.mean=[0.5, 0.5, 0.5]", "data.std=[0.5, 0.5, 0.5]"]
 
 
@@ -102,11 +107,27 @@ def pictures():
 DATA, IMAGES = pictures()
 
 
-def train_nothing(name, method, settings):
+def sounds():
+    """Clips of one length: a row must not be filled, or the group norms would see what fills it."""
+    folder = FOLDER / "sounds"
+    folder.mkdir()
+    generator = numpy.random.default_rng(1)
+    clips = (generator.standard_normal((4, 4000)) * 3000).astype("<i2")
+    for i, clip in enumerate(clips):
+        with wave.open(str(folder / f"{i}.wav"), "wb") as file:
+            file.setnchannels(1), file.setsampwidth(2), file.setframerate(16000)
+            file.writeframes(clip.tobytes())
+    return f"audio:{folder}", torch.from_numpy(clips.astype("float32")) / 32768
+
+
+SOUND, WAVES = sounds()
+
+
+def train_nothing(name, method, settings, data=None):
     """A network whose weights are its first draws, moved a little so that no bias or norm is trivial."""
     out = FOLDER / name
-    run("pretrain", method, "--out", out, "--data", DATA, *sets(settings + PLAIN + ["train.steps=0", "train.batch_size=2",
-        "health.samples=2", "health.preview_images=1"]))
+    run("pretrain", method, "--out", out, "--data", data or DATA, *sets(settings + ([] if data else PLAIN) + [
+        "train.steps=0", "train.batch_size=2", "health.samples=2", "health.preview_images=1"]))
     run("export", out, "--format", "official", "--out", FOLDER / f"{name}-official")
     path = FOLDER / f"{name}-official" / "model.safetensors"
     from safetensors import safe_open
@@ -120,6 +141,12 @@ def train_nothing(name, method, settings):
     moved = FOLDER / f"{name}.safetensors"
     save_file(tensors, moved, metadata=metadata)
     return moved
+
+
+def sound_features(weights, *more):
+    out = FOLDER / "features.safetensors"
+    run("features", weights, "--data", SOUND, "--out", out, *sets(more))
+    return load_file(out)["features"]
 
 
 def features(weights, *more):
@@ -230,10 +257,41 @@ def check_timm(timm, mae, swin):
         check("simmim (BEiT) -> timm, features", features(beit), model.forward_features(IMAGES)[:, 1:].mean(1))
 
 
+def check_hubert(name, more):
+    weights = train_nothing(name, "speech-targets", HUBERT + more, SOUND)
+    model = transformers.HubertModel.from_pretrained(export(weights, "hf")).eval()
+    large = bool(more)
+    heard = WAVES
+    if large:
+        heard = (WAVES - WAVES.mean(1, keepdim=True)) / torch.sqrt(WAVES.var(1, unbiased=False, keepdim=True) + 1e-5)
+    blocks = []
+    for layer in model.encoder.layers:
+        layer.register_forward_hook(lambda module, given, out: blocks.append(out[0] if isinstance(out, tuple) else out))
+    with torch.no_grad():
+        out = model(heard, output_hidden_states=True)
+        conv = model.feature_extractor(heard)
+    config = {"encoder": {"conv_feature_layers": "[(16,10,5)] + [(16,3,2)] * 2 + [(16,2,2)]", "encoder_layers": 2,
+                          "encoder_embed_dim": 24, "encoder_ffn_embed_dim": 96, "encoder_attention_heads": 3, "conv_pos": 8,
+                          "conv_pos_groups": 4, "final_dim": 8, "extractor_mode": "layer_norm" if large else "default",
+                          "layer_norm_first": large, "conv_bias": large},
+              "mask": {"mask_prob": 0.0}, "target": {"num_classes": [7], "sample_rate": 16000, "label_rate": 400.0}}
+    frames = conv.shape[2]
+    case(name, "speech-targets", config, weights, {"source": heard.contiguous(), "target_0": torch.zeros(4, frames, dtype=torch.long)},
+         {"conv_features": conv.contiguous(), "layer1_unmasked": blocks[0].contiguous(),
+          "latent": out.last_hidden_state.contiguous()})
+    theirs = blocks[-1].mean(1)
+    check(f"{name} -> transformers, features", sound_features(weights), theirs)
+    model.save_pretrained(FOLDER / f"{name}-saved")
+    check(f"transformers -> {name}, features",
+          sound_features(FOLDER / f"{name}-saved" / "model.safetensors", "encoder.num_heads=3"), theirs)
+
+
 transformers.logging.set_verbosity_error()
 torch.manual_seed(0)
 mae, _ = check_mae()
 swin, _ = check_swin()
+check_hubert("hubert", [])
+check_hubert("hubert-large", LARGE)
 peer = import_timm()
 if peer:
     check_timm(peer, mae, swin)

@@ -200,6 +200,25 @@ TEST(Schedule, TimmCosineIsNotShiftedByTheWarmup) {
   EXPECT_NEAR(steps.at(99, 1), 0.01, 1e-15);
 }
 
+TEST(Schedule, TriStageRisesHoldsAndFallsByAFactor) {
+  // fairseq's TriStageLRSchedule with init_lr_scale 0.01 and final_lr_scale 0.05.
+  const IterationSchedule three{.type = "tri_stage",
+                                .steps = 250,
+                                .warmup = 80,
+                                .min_lr = 0.05,
+                                .warmup_lr = 0.01,
+                                .hold = 20,
+                                .decay = 720};
+  EXPECT_DOUBLE_EQ(three.at(0, 1), 0.01);
+  EXPECT_DOUBLE_EQ(three.at(40, 1), 0.01 + 0.99 * 0.5);
+  EXPECT_DOUBLE_EQ(three.at(99, 1), 1);
+  EXPECT_NEAR(three.at(250, 1), std::exp(std::log(0.05) * 150 / 720), 1e-12);
+  EXPECT_DOUBLE_EQ(three.at(900, 1), 0.05);
+  auto rest = three;
+  rest.decay = 0;  // what is left of the run
+  EXPECT_NEAR(rest.at(249.999, 1), 0.05, 1e-5);
+}
+
 TEST(Schedule, IterationSchedulesLagAStepAndKeepMinLrAbsolute) {
   TrainConfig config;
   config.schedule = "timm_cosine";
