@@ -54,8 +54,7 @@ void luma(const at::Tensor& from, at::Tensor& to) {
 template <class Decode>
 io::Image image_of(const Record& record, Decode decode) {
   if (const auto* image = std::get_if<io::Image>(&record.content)) return *image;
-  if (const auto* view = std::get_if<io::Bytes>(&record.content)) return decode(*view);
-  return decode(std::as_bytes(std::span(std::get<std::string>(record.content))));
+  return decode(encoded_bytes(record));
 }
 
 /// Pictures of one size: every row has its place from the beginning.
