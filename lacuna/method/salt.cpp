@@ -141,6 +141,16 @@ void SALT::prepare_training() {
   teacher_->to(parameters().front().device());
 }
 
+// Training has called prepare_training(), which insists on weights; what only rehearses a step (bench, dry run)
+// makes do with a teacher that knows nothing.
+void SALT::ensure_teacher() {
+  if (!config_.frozen_teacher() || teacher_) return;
+  if (!config_.teacher.weights.empty()) return prepare_training();
+  SeededDraws draws(0);
+  make_teacher()->initialize(draws, "teacher");
+  teacher_->to(parameters().front().device());
+}
+
 std::vector<mask::TokenMasks> SALT::draw_masks(const Tensor& video, Draws& draws) const {
   std::vector<mask::TokenMasks> out;
   for (size_t g = 0; g < groups_.size(); ++g) {
@@ -180,7 +190,7 @@ SALTPart SALT::part(const Tensor& video, const mask::TokenMasks& masks, int64_t 
 
 Loss SALT::forward(const Batch& batch, Draws& draws) {
   const auto& video = batch.video;  // [B, C, T, H, W]
-  prepare_training();
+  ensure_teacher();
   const auto latent = teacher_latent(video);
   const auto masks = draw_masks(video, draws);
   Loss loss;
@@ -230,7 +240,7 @@ Preview SALT::preview(const Batch& batch, Draws& draws) {
   const auto& encoder = config_.encoder;
   const auto grid = encoder.grid();
   const int64_t B = video.size(0), group = std::ssize(groups_) - 1;
-  prepare_training();
+  ensure_teacher();
   const auto masks = draw_masks(video, draws)[static_cast<size_t>(group)];
   const auto part = this->part(video, masks, group, teacher_latent(video), nullptr);
   // Tokens that the cut to one length left in neither list are hidden too.

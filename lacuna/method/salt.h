@@ -92,6 +92,8 @@ class SALT : public Method {
   std::shared_ptr<nn::VideoViT> make_teacher();
 
  private:
+  void ensure_teacher();
+
   SALTConfig config_;
   std::vector<mask::MultiBlockGroup> groups_;
   std::shared_ptr<nn::VideoViT> encoder_;
