@@ -39,8 +39,8 @@ void expect_frames(const FilmKind& kind, double tolerance) {
   EXPECT_EQ(reader.info().width, kind.width);
   EXPECT_NEAR(reader.info().rate, kind.rate, 0.01);
   // In any order of calls: forwards, backwards, repeats, between key frames and up to the end.
-  for (const std::vector<int64_t>& numbers : std::vector<std::vector<int64_t>>{
-           {0, 1, 2}, {7, 7, 8, 13}, {3}, {0, 19}, {18, 19, 19}, {4, 5, 6}}) {
+  for (const std::vector<int64_t>& numbers :
+       std::vector<std::vector<int64_t>>{{0, 1, 2}, {7, 7, 8, 13}, {3}, {0, 19}, {18, 19, 19}, {4, 5, 6}}) {
     const auto frames = reader.read(numbers);
     ASSERT_EQ(frames.size(), numbers.size());
     for (size_t i = 0; i < numbers.size(); ++i)
@@ -135,7 +135,8 @@ TEST(Video, RealClips) {
 }
 
 TEST(Animation, EveryFrameIsThere) {
-  const auto frames = torch::arange(4 * 6 * 5 * 3, torch::kLong).remainder(251).to(torch::kByte).view({4, 6, 5, 3});
+  const auto frames =
+      torch::arange(4 * 6 * 5 * 3, torch::kLong).remainder(251).to(torch::kByte).view({4, 6, 5, 3});
   const auto apng = encode_apng(frames, 10);
   // A plain PNG reader shows the first.
   EXPECT_TRUE(decode_image(bytes_of(apng), "moving").pixels.equal(frames[0]));

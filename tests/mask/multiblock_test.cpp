@@ -18,7 +18,8 @@ std::set<int64_t> row(const at::Tensor& ids, int64_t b) {
 }
 
 TEST(MultiBlock, SizesFollowTheNumbers) {
-  const MultiBlockGroup group{.spatial_scale = {0.25, 0.75}, .temporal_scale = {0.5, 1}, .aspect_ratio = {0.5, 2}};
+  const MultiBlockGroup group{
+      .spatial_scale = {0.25, 0.75}, .temporal_scale = {0.5, 1}, .aspect_ratio = {0.5, 2}};
   const auto least = block_size(group, kGrid, {0, 0, 0});  // 9 tokens, height / width 1/2
   EXPECT_EQ(std::tie(least.t, least.h, least.w), std::make_tuple(int64_t{2}, int64_t{2}, int64_t{4}));
   const auto most = block_size(group, kGrid, {1, 1, 1});  // 27 tokens, 7.3 rows cut to 6
@@ -61,7 +62,8 @@ TEST(MultiBlock, OptionsOfTheContext) {
 TEST(MultiBlock, ASampleKeepsItsBlocksInAnyBatch) {
   const auto group = MultiBlockConfig().groups()[1];
   SeededDraws whole(5, 0, {0, 1, 2, 3}), half(5, 0, {2, 3});
-  const auto all = draw_multi_block(group, 1, kGrid, 4, 9, whole), part = draw_multi_block(group, 1, kGrid, 2, 9, half);
+  const auto all = draw_multi_block(group, 1, kGrid, 4, 9, whole),
+             part = draw_multi_block(group, 1, kGrid, 2, 9, half);
   const auto shorter = std::min(all.context.size(1), part.context.size(1));
   EXPECT_TRUE(all.context.slice(0, 2).slice(1, 0, shorter).equal(part.context.slice(1, 0, shorter)));
 }

@@ -20,9 +20,9 @@ SALTConfig tiny(int64_t stage, bool rope = true) {
   for (const char* setting :
        {"encoder.arch=vit", "encoder.img_size=16", "encoder.patch_size=8", "encoder.num_frames=8",
         "encoder.embed_dim=24", "encoder.depth=2", "encoder.num_heads=2", "predictor.embed_dim=24",
-        "predictor.depth=1", "predictor.num_heads=2", "mask.num_blocks=[1, 1]", "mask.spatial_min=[0.25, 0.5]",
-        "mask.spatial_max=[0.25, 0.5]", "teacher.arch=vit", "teacher.embed_dim=16", "teacher.depth=1",
-        "teacher.num_heads=2"})
+        "predictor.depth=1", "predictor.num_heads=2", "mask.num_blocks=[1, 1]",
+        "mask.spatial_min=[0.25, 0.5]", "mask.spatial_max=[0.25, 0.5]", "teacher.arch=vit",
+        "teacher.embed_dim=16", "teacher.depth=1", "teacher.num_heads=2"})
     table.set_assignment(setting, "test");
   table.set("stage", stage, "test");
   table.set("encoder.use_rope", rope, "test");

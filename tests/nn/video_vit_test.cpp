@@ -12,8 +12,14 @@ namespace lacuna::nn {
 namespace {
 
 VideoViTConfig tiny(bool rope) {
-  return {.arch = "vit", .img_size = {16, 24}, .patch_size = {8, 8}, .num_frames = 4, .embed_dim = 24,
-          .depth = 2, .num_heads = 2, .use_rope = rope};
+  return {.arch = "vit",
+          .img_size = {16, 24},
+          .patch_size = {8, 8},
+          .num_frames = 4,
+          .embed_dim = 24,
+          .depth = 2,
+          .num_heads = 2,
+          .use_rope = rope};
 }
 
 std::shared_ptr<VideoViT> make(const VideoViTConfig& config) {
@@ -60,10 +66,12 @@ TEST(Rotation3d, TiledAnglesOnNeighbours) {
   const auto x = qkv[0][0];
   for (const int64_t c : {0, 2, 4, 10, 12}) {  // even channels: x cos - next sin
     EXPECT_NEAR(turned[0][0][c].item<double>(),
-                x[c].item<double>() * std::cos(angles[c]) - x[c + 1].item<double>() * std::sin(angles[c]), 1e-5);
-    EXPECT_NEAR(turned[0][0][c + 1].item<double>(),
-                x[c + 1].item<double>() * std::cos(angles[c + 1]) + x[c].item<double>() * std::sin(angles[c + 1]),
+                x[c].item<double>() * std::cos(angles[c]) - x[c + 1].item<double>() * std::sin(angles[c]),
                 1e-5);
+    EXPECT_NEAR(
+        turned[0][0][c + 1].item<double>(),
+        x[c + 1].item<double>() * std::cos(angles[c + 1]) + x[c].item<double>() * std::sin(angles[c + 1]),
+        1e-5);
   }
 }
 

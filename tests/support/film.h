@@ -7,6 +7,7 @@ extern "C" {
 #include <libavutil/imgutils.h>
 }
 
+#include <algorithm>
 #include <cstdint>
 #include <fstream>
 #include <sstream>
@@ -69,15 +70,13 @@ inline std::string write_film(const FilmKind& kind) {
   };
   for (int i = 0; i < kind.frames; ++i) {
     check(av_frame_make_writable(frame), "writable");
-    // Luma of limited range, where there is chroma.
-    const bool luma = kind.pixels == AV_PIX_FMT_YUV420P;
-    const int value = luma ? 16 + level_of(i) * 219 / 255 : level_of(i);
-    for (int plane = 0; plane < 3 && frame->data[plane]; ++plane) {
+    const bool grey = kind.pixels == AV_PIX_FMT_GRAY8, limited = kind.pixels == AV_PIX_FMT_YUV420P;
+    const int value = limited ? 16 + level_of(i) * 219 / 255 : level_of(i);
+    for (int plane = 0; plane < (grey ? 1 : 3); ++plane) {
       const int rows = plane == 0 ? kind.height : (kind.height + 1) / 2;
+      const int columns = plane == 0 ? kind.width : (kind.width + 1) / 2;
       for (int y = 0; y < rows; ++y)
-        std::fill_n(frame->data[plane] + y * frame->linesize[plane],
-                    plane == 0 ? kind.width : (kind.width + 1) / 2, plane == 0 ? value : 128);
-      if (!luma) break;
+        std::fill_n(frame->data[plane] + y * frame->linesize[plane], columns, plane == 0 ? value : 128);
     }
     frame->pts = i;
     drain(frame);
