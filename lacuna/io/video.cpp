@@ -151,7 +151,7 @@ struct VideoReader::Impl {
     if (count < 1 || count != stream->nb_frames || count * kMinFrameBytes > std::ssize(memory.bytes))
       return false;
     const int64_t first = avformat_index_get_entry(stream, 0)->timestamp;
-    const int64_t delay = stream->start_time != AV_NOPTS_VALUE ? stream->start_time - first : 0;
+    delay = stream->start_time != AV_NOPTS_VALUE ? std::max<int64_t>(0, stream->start_time - first) : 0;
     for (int64_t i = 0; i < count; ++i)
       add_time(avformat_index_get_entry(stream, static_cast<int>(i))->timestamp + delay);
     return true;
@@ -167,6 +167,8 @@ struct VideoReader::Impl {
       if (time == AV_NOPTS_VALUE)
         time = last == AV_NOPTS_VALUE ? 0 : last + std::max<int64_t>(1, packet->duration);
       if (shown) add_time(last = time);
+      if (shown && packet->pts != AV_NOPTS_VALUE && packet->dts != AV_NOPTS_VALUE)
+        delay = std::max(delay, packet->pts - packet->dts);
       av_packet_unref(packet.get());
     }
     rewind();
@@ -193,9 +195,9 @@ struct VideoReader::Impl {
     avcodec_flush_buffers(codec.get());
   }
 
-  /// To the key frame at or before `time`.
+  /// To the key frame at or before `time`. Containers seek by the stamps of decoding, which run ahead.
   void seek(int64_t time) {
-    if (av_seek_frame(file.get(), stream->index, time, AVSEEK_FLAG_BACKWARD) < 0) rewind();
+    if (av_seek_frame(file.get(), stream->index, time - delay, AVSEEK_FLAG_BACKWARD) < 0) rewind();
     avcodec_flush_buffers(codec.get());
     draining = false;
     next_time = times.front();
@@ -297,6 +299,7 @@ struct VideoReader::Impl {
   Owned<AVFrame> frame;
   std::vector<int64_t> times;  ///< of every frame, in the stream's units, rising
   Size2 size;                  ///< of the frames; 0: none decoded yet
+  int64_t delay = 0;           ///< of showing behind decoding, at most
   int64_t next_time = 0;       ///< of a frame that does not say its own
   bool draining = false;
 };

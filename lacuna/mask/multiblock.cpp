@@ -128,15 +128,15 @@ std::vector<MultiBlockGroup> MultiBlockConfig::groups() const {
 }
 
 void check_multi_block(const MultiBlockConfig& config, const nn::Grid3& grid) {
-  for (const auto& group : config.groups()) {
-    const auto largest =
-        std::max({block_size(group, grid, {1, 1, 0}), block_size(group, grid, {1, 1, 1})},
-                 [](const BlockSize& a, const BlockSize& b) { return a.t * a.h * a.w < b.t * b.h * b.w; });
-    if (largest.h == grid.h && largest.w == grid.w && largest.t == grid.t)
-      fail(str("mask.spatial_max ", group.spatial_scale[1]),
-           str("one block of it covers all ", grid.t, "x", grid.h, "x", grid.w, " tokens"),
-           "hide less, or use smaller patches");
-  }
+  constexpr int kAspects = 100;
+  for (const auto& group : config.groups())
+    for (int i = 0; i <= kAspects; ++i) {
+      const auto size = block_size(group, grid, {1, 1, i / static_cast<double>(kAspects)});
+      if (size.h == grid.h && size.w == grid.w && size.t == grid.t)
+        fail(str("mask.spatial_max ", group.spatial_scale[1]),
+             str("one block of it can cover all ", grid.t, "x", grid.h, "x", grid.w, " tokens"),
+             "hide less, or use smaller patches");
+    }
 }
 
 BlockSize block_size(const MultiBlockGroup& group, const nn::Grid3& grid, const std::array<double, 3>& u) {

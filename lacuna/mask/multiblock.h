@@ -38,7 +38,7 @@ struct MultiBlockConfig {
   std::vector<MultiBlockGroup> groups() const;
 };
 
-/// Refuses groups that can't leave a context on `grid`, whatever is drawn.
+/// Refuses groups of which a single block may cover the whole `grid`, so that no context is left.
 void check_multi_block(const MultiBlockConfig& config, const nn::Grid3& grid);
 
 /// A block's size in tokens.

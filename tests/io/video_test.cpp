@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include "lacuna/core/draws.h"
 #include "lacuna/core/error.h"
 #include "lacuna/io/animation.h"
 #include "lacuna/io/tar.h"
