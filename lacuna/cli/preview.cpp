@@ -3,6 +3,7 @@
 #include "lacuna/cli/command.h"
 #include "lacuna/core/log.h"
 #include "lacuna/eval/protocol.h"
+#include "lacuna/io/animation.h"
 #include "lacuna/io/image.h"
 #include "lacuna/train/modality.h"
 #include "lacuna/train/monitor.h"
@@ -32,8 +33,16 @@ void preview(const Options& options) {
                                model.method->parameters().front().device());
   const auto panel = monitor.panel(*model.method);
   io::write_atomically(options.out, io::encode_png(panel));
-  options.output.print({{"out", options.out}, {"height", panel.size(0)}, {"width", panel.size(1)}},
-                       options.out);
+  Json written = {{"out", options.out}, {"height", panel.size(0)}, {"width", panel.size(1)}};
+  std::string text = options.out;
+  const auto moving = monitor.animation(*model.method);
+  if (moving.frames.defined()) {
+    const auto file = io::fs::path(options.out).replace_extension(".apng").string();
+    io::write_atomically(file, io::encode_apng(moving.frames, moving.rate));
+    written["animation"] = file;
+    text += ", moving in " + file;
+  }
+  options.output.print(written, text);
 }
 
 const Register<Command> registered{

@@ -212,19 +212,13 @@ class FrameLabelled final : public Dataset {
   std::vector<std::vector<std::shared_ptr<const std::vector<int32_t>>>> sets_;
 };
 
-io::Bytes bytes_of(const Record& record) {
-  if (const auto* view = std::get_if<io::Bytes>(&record.content)) return *view;
-  if (const auto* own = std::get_if<std::string>(&record.content)) return std::as_bytes(std::span(*own));
-  fail(record.key, "is a picture, not sound", "give a data set of sound");
-}
-
 /// Samples at `sample_rate`, from the header; -1 when it can't be read.
 int64_t length_of(const Dataset& dataset, int64_t index, int64_t sample_rate) {
   try {
     const Record record = dataset.get(index);
     if (const auto* audio = std::get_if<io::Audio>(&record.content))
       return std::ssize(audio->samples) * sample_rate / audio->sample_rate;
-    const auto info = io::probe_audio(bytes_of(record), record.key);
+    const auto info = io::probe_audio(encoded_bytes(record), record.key);
     return info.samples * sample_rate / info.sample_rate;
   } catch (const Error&) {
     return -1;
@@ -249,7 +243,7 @@ void AudioConfig::fields(Fields& f) {
 
 io::Audio decode_sound(const Record& record, int64_t sample_rate) {
   if (const auto* audio = std::get_if<io::Audio>(&record.content)) return io::resample(*audio, sample_rate);
-  return io::resample(io::decode_audio(bytes_of(record), record.key), sample_rate);
+  return io::resample(io::decode_audio(encoded_bytes(record), record.key), sample_rate);
 }
 
 void normalize_wave(std::vector<float>& samples) {

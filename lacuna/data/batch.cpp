@@ -11,6 +11,7 @@ namespace lacuna::data {
 const std::vector<std::pair<const char*, at::Tensor Batch::*>>& Batch::inputs() {
   static const std::vector<std::pair<const char*, at::Tensor Batch::*>> all{
       {"image", &Batch::image},
+      {"video", &Batch::video},
       {"wave", &Batch::wave},
       {"wave_length", &Batch::wave_length},
       {"frame_label", &Batch::frame_label},

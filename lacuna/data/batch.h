@@ -12,6 +12,7 @@ namespace lacuna::data {
 /// modality; the others stay undefined.
 struct Batch {
   at::Tensor image;        ///< [B, C, H, W] float32, normalised
+  at::Tensor video;        ///< [B, C, T, H, W] float32, normalised
   at::Tensor wave;         ///< [B, N] float32, mono; what lies behind a row's end is 0
   at::Tensor wave_length;  ///< [B] int64: samples of each row that are sound, 1 .. N
   at::Tensor frame_label;  ///< [B, J, T] int64: labels of frames in J sets; -1 where a row has none

@@ -127,14 +127,19 @@ std::string class_name(const std::string& line, size_t index) {
 
 }  // namespace
 
+io::Bytes encoded_bytes(const Record& record) {
+  if (const auto* view = std::get_if<io::Bytes>(&record.content)) return *view;
+  if (const auto* own = std::get_if<std::string>(&record.content)) return std::as_bytes(std::span(*own));
+  if (const auto* file = std::get_if<io::MappedFile>(&record.content)) return file->bytes();
+  const char* is = std::holds_alternative<io::Image>(record.content)   ? "a picture"
+                   : std::holds_alternative<io::Audio>(record.content) ? "sound"
+                                                                       : "a film";
+  fail(record.key, str("is ", is, ", which is not what is asked for"), "give a data set of the right kind");
+}
+
 io::Image decode_record(const Record& record, const io::ImageLimits& limits) {
-  if (std::holds_alternative<io::Audio>(record.content))
-    fail(record.key, "is sound, not a picture", "give a data set of pictures");
   if (const auto* image = std::get_if<io::Image>(&record.content)) return *image;
-  if (const auto* view = std::get_if<io::Bytes>(&record.content))
-    return io::decode_image(*view, record.key, limits);
-  return io::decode_image(std::as_bytes(std::span(std::get<std::string>(record.content))), record.key,
-                          limits);
+  return io::decode_image(encoded_bytes(record), record.key, limits);
 }
 
 std::string Uri::take(const std::string& key, const std::string& fallback) {

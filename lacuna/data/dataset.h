@@ -13,6 +13,7 @@
 #include "lacuna/io/audio.h"
 #include "lacuna/io/file.h"
 #include "lacuna/io/image.h"
+#include "lacuna/io/video.h"
 
 namespace lacuna::data {
 
@@ -24,16 +25,18 @@ struct FrameLabels {
   double rate = 0;  ///< labels a second
 };
 
-/// One record: an encoded picture or sound (a view that lives as long as its Dataset), or one already
-/// decoded.
+/// One record: an encoded picture, sound or film (a view that lives as long as its Dataset, bytes of its own,
+/// or a mapped file), or one already decoded.
 struct Record {
   std::string key;  ///< file path, or shard path + "#" + member: names the record in errors
   int64_t label = kNoLabel;
-  std::variant<io::Bytes, std::string, io::Image, io::Audio> content;  ///< mapped bytes, own bytes, decoded
-  std::vector<FrameLabels> frame_labels = {};                          ///< by set; empty: none
+  std::variant<io::Bytes, std::string, io::MappedFile, io::Image, io::Audio, io::Video> content;
+  std::vector<FrameLabels> frame_labels = {};               ///< by set; empty: none
   std::shared_ptr<const std::vector<int32_t>> tokens = {};  ///< of its transcript; null: none
 };
 
+/// The encoded bytes of a record; Error when it is one already decoded. Live as long as record and Dataset.
+io::Bytes encoded_bytes(const Record& record);
 /// The record's picture, decoded as a whole (io::decode_image). Error when it is broken or above the limits.
 io::Image decode_record(const Record& record, const io::ImageLimits& limits = {});
 
@@ -48,7 +51,7 @@ class Dataset {
   /// What is said in it, one line, without reading the sound; empty: not known.
   virtual std::string transcript(int64_t /*index*/) const { return ""; }
   virtual std::string uri() const = 0;                      ///< as opened, paths absolute
-  virtual std::string modality() const { return "image"; }  ///< what its records are: image, audio
+  virtual std::string modality() const { return "image"; }  ///< what its records are: image, audio, video
   bool labelled() const { return !classes().empty(); }      ///< whether records have labels
 };
 

@@ -79,7 +79,7 @@ std::vector<std::string> names_of(const std::map<std::string, fs::path>& splits)
 class Folder final : public Dataset {
  public:
   Folder(const fs::path& folder, const FolderKind& kind, std::string uri, int64_t label_field)
-      : uri_(std::move(uri)), modality_(kind.modality) {
+      : uri_(std::move(uri)), modality_(kind.modality), mapped_(kind.mapped) {
     const auto class_folders = folders_in(folder);
     if (class_folders.empty()) add(members_under(kind, folder), kNoLabel);
     for (const auto& class_folder : class_folders) {
@@ -101,6 +101,7 @@ class Folder final : public Dataset {
   int64_t size() const override { return static_cast<int64_t>(paths_.size()); }
   Record get(int64_t index) const override {
     const std::string path = paths_[static_cast<size_t>(index)].string();
+    if (mapped_) return {path, label(index), io::MappedFile(path)};
     return {path, label(index), io::read_file(path)};
   }
   int64_t label(int64_t index) const override { return labels_[static_cast<size_t>(index)]; }
@@ -126,6 +127,7 @@ class Folder final : public Dataset {
   }
 
   std::string uri_, modality_;
+  bool mapped_;
   std::vector<fs::path> paths_;
   std::vector<int64_t> labels_;
   std::vector<std::string> classes_;

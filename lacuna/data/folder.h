@@ -16,6 +16,7 @@ struct FolderKind {
   std::string items;     ///< "pictures"
   std::string endings;   ///< "jpg, png, tif, npy"
   bool (*is_member)(std::string extension);
+  bool mapped = false;  ///< files are mapped, not read: only parts of them are looked at
 };
 
 /// Opens `uri.path`. `label_field` >= 0: the label is that field of the file's name (LabelsOfNames), whatever

@@ -29,6 +29,9 @@ class Transform {
   virtual std::unique_ptr<Filling> begin(int64_t rows) const = 0;
   /// The same settings for evaluation: no randomness, each record as whole as can be.
   virtual std::shared_ptr<const Transform> evaluating() const = 0;
+  /// The views of a record over which evaluations average their scores (several clips and crops of a film);
+  /// one unless the modality has more.
+  virtual std::vector<std::shared_ptr<const Transform>> views() const { return {evaluating()}; }
 };
 
 }  // namespace lacuna::data

@@ -20,11 +20,6 @@ struct Picture {
   std::vector<double> low, high, sum, sum_of_squares;  ///< by channel, in units of [0, 1]
 };
 
-io::Bytes bytes_of(const Record& record) {
-  if (const auto* view = std::get_if<io::Bytes>(&record.content)) return *view;
-  return std::as_bytes(std::span(std::get<std::string>(record.content)));
-}
-
 /// Size, channels and format, without decoding.
 void read_header(const Record& record, Picture& out) {
   out.key = record.key;
@@ -33,7 +28,7 @@ void read_header(const Record& record, Picture& out) {
     out.format = image->pixels.scalar_type() == at::kByte ? "pixels 8 bit" : "pixels float";
     return;
   }
-  const io::ImageInfo info = io::probe_image(bytes_of(record), record.key);
+  const io::ImageInfo info = io::probe_image(encoded_bytes(record), record.key);
   out.height = info.height, out.width = info.width, out.stored_channels = info.channels;
   out.format = str(info.format, " ", info.bits, " bit");
 }

@@ -21,21 +21,16 @@ struct Clip {
   float peak = 0;
 };
 
-io::Bytes bytes_of(const Record& record) {
-  if (const auto* view = std::get_if<io::Bytes>(&record.content)) return *view;
-  return std::as_bytes(std::span(std::get<std::string>(record.content)));
-}
-
 void read_clip(const Record& record, Clip& clip) {
   if (std::holds_alternative<io::Audio>(record.content)) {
     clip.format = "samples";
   } else {
-    const auto info = io::probe_audio(bytes_of(record), record.key);
+    const auto info = io::probe_audio(encoded_bytes(record), record.key);
     clip.format = info.bits > 0 ? str(info.format, " ", info.bits, " bit") : info.format;
     clip.channels = info.channels;
   }
   const auto* held = std::get_if<io::Audio>(&record.content);
-  const io::Audio audio = held ? *held : io::decode_audio(bytes_of(record), record.key);
+  const io::Audio audio = held ? *held : io::decode_audio(encoded_bytes(record), record.key);
   clip.rate = audio.sample_rate;
   clip.samples = std::ssize(audio.samples);
   clip.seconds = static_cast<double>(clip.samples) / static_cast<double>(clip.rate);

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "lacuna/data/dataset.h"
+#include "lacuna/data/synthetic_moving.h"
 #include "lacuna/data/synthetic_speech.h"
 
 namespace lacuna::data {
@@ -134,8 +135,29 @@ std::shared_ptr<Dataset> open_speech(Uri& uri) {
                                             words ? speech_words() : speech_speakers(), draw, "audio");
 }
 
+struct MovingConfig : SyntheticPictures {
+  MovingConfig() { size = {64, 64}; }
+  int64_t frames = 16;
+  void fields(Fields& f) {
+    SyntheticPictures::fields(f);
+    f("frames", frames, "of a film").range(2, 4096);
+  }
+};
+
+std::shared_ptr<Dataset> open_moving(Uri& uri) {
+  MovingConfig config;
+  ConfigTable table;
+  table.add("", config);
+  take_query(uri, table);
+  const auto draw = [size = config.size, frames = config.frames](int64_t label, Stream random) {
+    return Content(draw_moving(size, frames, label, random));
+  };
+  return std::make_shared<SyntheticDataset>("moving", opened_uri(uri, config.split), config, motion_names(),
+                                            draw, "video");
+}
+
 const std::map<std::string, std::shared_ptr<Dataset> (*)(Uri&)> kSets{
-    {"bands", open_bands}, {"scenes", open_scenes}, {"speech", open_speech}};
+    {"bands", open_bands}, {"moving", open_moving}, {"scenes", open_scenes}, {"speech", open_speech}};
 
 std::shared_ptr<Dataset> open_synthetic(Uri& uri) {
   const auto found = kSets.find(uri.path);
@@ -147,9 +169,9 @@ std::shared_ptr<Dataset> open_synthetic(Uri& uri) {
 
 const Register<DatasetScheme> registered{
     "synthetic",
-    {"synthetic:scenes|bands|speech?count=5000&size=96&seed=0&split=train",
+    {"synthetic:scenes|bands|speech|moving?count=5000&size=96&seed=0&split=train",
      "drawn by the program: shapes in scenes (classes=10), textured fields "
-     "of many bands (channels=5), spoken words (label=word|speaker)",
+     "of many bands (channels=5), spoken words (label=word|speaker), films of moving shapes (frames=16)",
      open_synthetic, [](const Uri&) {
        return std::vector<std::string>{"train", "test"};
      }}};

@@ -1,7 +1,7 @@
 #pragma once
-// Data sets drawn by the program: `synthetic:scenes`, `synthetic:bands`, `synthetic:speech`. They need no
-// file, so that a first run, a test or a benchmark works anywhere. A record is a pure function of (seed,
-// split, index, size); nothing is kept.
+// Data sets drawn by the program: `synthetic:scenes`, `synthetic:bands`, `synthetic:speech`,
+// `synthetic:moving`. They need no file, so that a first run, a test or a benchmark works anywhere. A record
+// is a pure function of (seed, split, index, size); nothing is kept.
 
 #include <ATen/core/Tensor.h>
 

@@ -55,8 +55,7 @@ void luma(const at::Tensor& from, at::Tensor& to) {
 template <class Decode>
 io::Image image_of(const Record& record, Decode decode) {
   if (const auto* image = std::get_if<io::Image>(&record.content)) return *image;
-  if (const auto* view = std::get_if<io::Bytes>(&record.content)) return decode(*view);
-  return decode(std::as_bytes(std::span(std::get<std::string>(record.content))));
+  return decode(encoded_bytes(record));
 }
 
 /// Memory of batches that comes back when its batch goes: large blocks are neither fetched from the kernel

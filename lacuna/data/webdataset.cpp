@@ -1,7 +1,7 @@
 // wds:PATTERN: WebDataset tar shards. Members that share a key (the name up to the first dot of its last
-// part) and lie next to each other are one record: KEY.jpg|png|tif|npy or KEY.wav|flac|mp3|ogg, with its
-// label in KEY.cls (a number) or KEY.json ("label"), or in a field of KEY itself (label_field=1), and its
-// transcript in KEY.txt.
+// part) and lie next to each other are one record: KEY.jpg|png|tif|npy, KEY.wav|flac|mp3|ogg or
+// KEY.mp4|webm|avi|gif, with its label in KEY.cls (a number) or KEY.json ("label"), or in a field of KEY
+// itself (label_field=1), and its transcript in KEY.txt.
 
 #include <algorithm>
 #include <charconv>
@@ -12,6 +12,7 @@
 #include "lacuna/data/dataset.h"
 #include "lacuna/data/folder.h"
 #include "lacuna/data/transcripts.h"
+#include "lacuna/data/video.h"
 #include "lacuna/io/tar.h"
 
 namespace lacuna::data {
@@ -111,8 +112,8 @@ class WebDataset final : public Dataset {
     }
     if (entries_.empty())
       fail(uri_,
-           "holds no picture (KEY.jpg, .jpeg, .png, .tif, .tiff or .npy) and no sound (KEY.wav, .flac, .mp3, "
-           ".ogg)",
+           "holds no picture (KEY.jpg, .jpeg, .png, .tif, .tiff or .npy), no sound (KEY.wav, .flac, .mp3, "
+           ".ogg) and no film (KEY.mp4, .webm, .mkv, .mov, .avi, .gif)",
            "check what the shards hold");
     if (label_field >= 0) {
       label_by_name(label_field);
@@ -139,7 +140,7 @@ class WebDataset final : public Dataset {
     return one_line(text_of(shard, shard.members()[static_cast<size_t>(entry.text)]));
   }
   std::string uri() const override { return uri_; }
-  std::string modality() const override { return sound_ ? "audio" : "image"; }
+  std::string modality() const override { return modality_.empty() ? "image" : modality_; }
 
  private:
   struct Entry {
@@ -163,14 +164,16 @@ class WebDataset final : public Dataset {
     classes_ = std::move(found.classes);
   }
 
-  /// A shard holds pictures or sound, not both.
+  /// Shards hold records of one modality.
   bool is_content(const std::string& extension, const std::string& name) {
-    const bool picture = is_picture_extension(extension), sound = is_sound_extension(extension);
-    if (!picture && !sound) return false;
-    if (!entries_.empty() && sound != sound_)
-      fail(name, str("is ", sound ? "sound" : "a picture", " among ", sound_ ? "sound" : "pictures"),
-           "keep them in shards of their own");
-    sound_ = sound;
+    const std::string modality = is_picture_extension(extension) ? "image"
+                                 : is_sound_extension(extension) ? "audio"
+                                 : is_film_extension(extension)  ? "video"
+                                                                 : "";
+    if (modality.empty()) return false;
+    if (!modality_.empty() && modality != modality_)
+      fail(name, str("is ", modality, " among ", modality_), "keep them in shards of their own");
+    modality_ = modality;
     return true;
   }
 
@@ -216,7 +219,7 @@ class WebDataset final : public Dataset {
   std::vector<io::TarFile> shards_;
   std::vector<Entry> entries_;
   std::vector<std::string> classes_;
-  bool sound_ = false;
+  std::string modality_;
 };
 
 std::shared_ptr<Dataset> open_webdataset(Uri& uri) {

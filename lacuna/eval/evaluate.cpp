@@ -84,6 +84,7 @@ void EvalConfig::fields(Fields& f) {
   f("warmup_epochs", warmup_epochs, "linear: epochs of linear warm-up").range(0);
   f("weight_decay", weight_decay, "linear: weight decay").range(0);
   f("from_scratch", from_scratch, "finetune: begin with fresh weights, the baseline");
+  f.group("attentive", attentive);
 }
 
 EvalConfig take_eval_config(std::vector<std::string>& settings) {

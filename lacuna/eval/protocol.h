@@ -9,6 +9,7 @@
 #include "lacuna/core/registry.h"
 #include "lacuna/data/dataset.h"
 #include "lacuna/data/loader.h"
+#include "lacuna/eval/attentive_config.h"
 #include "lacuna/eval/explain_config.h"
 #include "lacuna/eval/probe_config.h"
 #include "lacuna/train/checkpoint.h"
@@ -46,6 +47,7 @@ struct EvalConfig {
   double warmup_epochs = 10;                            ///< linear
   double weight_decay = 0;                              ///< linear
   bool from_scratch = false;                            ///< finetune: the baseline
+  AttentiveConfig attentive;                            ///< keys eval.attentive.*
   ExplainConfig explain;                                ///< keys explain.*: removal, lime
   ProbeConfig probe;                                    ///< keys probe.*: what looks at frames and layers
   void fields(Fields& f);

@@ -86,6 +86,8 @@ std::string panels(const Runs& runs, size_t index) {
                         "<span class=\"badge plain\">step ", run.previews.back().step,
                         "</span></div><div class=\"panels\"><figure class=\"picture\">",
                         image(run, run.previews.back()), "</figure>");
+  if (!run.animations.empty())
+    out += str("<figure class=\"picture\">", image(run, run.animations.back()), "</figure>");
   const auto before = earlier(run);
   if (!before.empty()) out += "<div class=\"strip\">";
   for (const auto* picture : before)

@@ -150,6 +150,8 @@ RunData read_run(const io::fs::path& path) {
   attempt(run, "metrics", [&] { read_metrics_by_step(run); });
   for (const auto& file : files_in(run.path / "previews", ".png"))
     attempt(run, "preview", [&] { run.previews.push_back(read_picture(file)); });
+  for (const auto& file : files_in(run.path / "previews", ".apng"))
+    attempt(run, "animation", [&] { run.animations.push_back(read_picture(file)); });
   for (const auto& file : files_in(run.path / "evals", ".json"))
     attempt(run, "evaluation " + file.filename().string(), [&] { run.evals.push_back(read_eval(file)); });
   return run;

@@ -27,6 +27,7 @@ struct RunData {
   std::vector<std::pair<std::string, Json>> config;  ///< its leaves by dotted key
   std::vector<Json> metrics;                         ///< by step
   std::vector<Picture> previews;                     ///< by step
+  std::vector<Picture> animations;                   ///< the same in motion, where the run has them
   std::vector<Json> evals;                           ///< one for each protocol
   std::vector<std::string> problems;                 ///< what could not be read, and why
 

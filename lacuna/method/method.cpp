@@ -1,6 +1,12 @@
 #include "lacuna/method/method.h"
 
+#include "lacuna/core/error.h"
+
 namespace lacuna {
+
+Tensor Method::tokens(const Batch& /*batch*/) {
+  fail("tokens", "this method does not give its encoder's tokens out", "use eval linear or knn");
+}
 
 bool Method::decays(const std::string& name, const Tensor& parameter) const {
   return parameter.dim() > 1 && !name.ends_with(".bias");

@@ -6,6 +6,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -54,7 +55,13 @@ struct Preview {
   Tensor predicted_labels;  ///< [B, T] int64
   Tensor heat;              ///< [B, h, w] a number for each patch, drawn as colours over the picture
   std::string heat_title;   ///< what it means; lower-case letters, digits, hyphens and spaces
+  Tensor video;             ///< [B, C, T, H, W] as the method saw it
+  Tensor hidden_cubes;      ///< [B, t, h, w] bool, true = hidden
+  Tensor predicted_video;   ///< [B, C, T, H, W]; undefined where no pixels are predicted
+  Tensor cube_error;        ///< [B, t, h, w]: of the prediction of each hidden cube; 0 elsewhere
   std::string hidden_note;  ///< how `hidden` was chosen; the same characters
+  /// For methods that predict no pixels: 1 - error(prediction) / error(the targets' mean), of what is hidden.
+  std::optional<double> explained;
 };
 
 /// Which features are read out of an encoder.
@@ -67,7 +74,8 @@ struct FeatureOptions {
 struct InputSpec {
   int64_t channels = 3;            ///< of pictures
   Size2 size;                      ///< of pictures
-  std::string modality = "image";  ///< image (batch.image) | audio (batch.wave): `Modality`, train/modality.h
+  std::string modality = "image";  ///< image (batch.image) | audio (batch.wave) | video (batch.video)
+  int64_t frames = 1;              ///< of a clip
 };
 
 /// Features of every frame of a signal in time.
@@ -97,6 +105,11 @@ class Method : public torch::nn::Module {
   /// Frame by frame, of the whole signal: never masked, no randomness, no gradient. Error for a method whose
   /// input has no time.
   virtual Frames frames(const Batch& batch);
+  /// [B, N, D] float32: the encoder's tokens of the whole input, behind its last norm; as features() never
+  /// masked. What attentive probes read. Error for a method that has none.
+  virtual Tensor tokens(const Batch& batch);
+  /// The part of the network a parameter belongs to, for train.clip_by = part.
+  virtual std::string part_of(const std::string& name) const { return name.substr(0, name.find('.')); }
   /// Whether weight decay applies; the default is that of MAE and most followers: not to 1-D tensors and
   /// biases.
   virtual bool decays(const std::string& name, const Tensor& parameter) const;

@@ -5,6 +5,7 @@
 #include "lacuna/core/error.h"
 #include "lacuna/nn/activation_checkpoint.h"
 #include "lacuna/nn/attention.h"
+#include "lacuna/nn/rotary.h"
 
 namespace lacuna::nn {
 
@@ -38,8 +39,10 @@ Attention::Attention(int64_t dim, int64_t num_heads, bool qkv_bias) : num_heads_
   proj_ = register_module("proj", std::make_shared<Linear>(dim, dim));
 }
 
-Tensor Attention::forward(const Tensor& x) const {
-  return proj_->forward(self_attention(qkv_->forward(x), num_heads_));
+Tensor Attention::forward(const Tensor& x, const Rotation* rotation) const {
+  auto qkv = qkv_->forward(x);  // [B, N, 3D]
+  if (rotation) qkv = rotate_queries_and_keys(qkv, num_heads_, *rotation);
+  return proj_->forward(self_attention(qkv, num_heads_));
 }
 
 Mlp::Mlp(int64_t dim, int64_t hidden_dim) {
@@ -71,8 +74,10 @@ Tensor Block::residual(const Tensor& branch, const std::shared_ptr<LayerScale>& 
   return drop_path(scale ? branch * scale->gamma : branch, drop_path_, name_ + part, draws);
 }
 
-Tensor Block::forward(const Tensor& x, Draws* draws) const {
-  const auto mixed = x + residual(attn_->forward(norm1_->forward(x)), ls1_, ".drop_path1", draws);
+std::vector<std::shared_ptr<Linear>> Block::branch_ends() const { return {attn_->proj(), mlp_->fc2()}; }
+
+Tensor Block::forward(const Tensor& x, Draws* draws, const Rotation* rotation) const {
+  const auto mixed = x + residual(attn_->forward(norm1_->forward(x), rotation), ls1_, ".drop_path1", draws);
   return mixed + residual(mlp_->forward(norm2_->forward(mixed)), ls2_, ".drop_path2", draws);
 }
 
@@ -95,9 +100,13 @@ Tensor PatchEmbed::forward(const Tensor& image, const Tensor& ids) const {
   return at::linear(patches, proj_->weight.flatten(1), proj_->bias);
 }
 
-Tensor run_blocks(const std::vector<std::shared_ptr<Block>>& blocks, Tensor x, Draws* draws) {
+Tensor run_blocks(const std::vector<std::shared_ptr<Block>>& blocks, Tensor x, Draws* draws,
+                  const Rotation* rotation) {
+  const auto turned = rotation ? std::make_optional(*rotation) : std::nullopt;  // outlives the caller's
   for (const auto& block : blocks)
-    x = run_block([&block = *block, draws](const auto& in) { return block.forward(in[0], draws); }, {x});
+    x = run_block([&block = *block, draws, turned](
+                      const auto& in) { return block.forward(in[0], draws, turned ? &*turned : nullptr); },
+                  {x});
   return x;
 }
 

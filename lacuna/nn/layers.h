@@ -41,11 +41,19 @@ class LayerNorm : public torch::nn::Module {
 /// DropPath). x [B, ...]; `name` names the draw. Identity when `draws` is null or the rate 0.
 Tensor drop_path(const Tensor& x, double rate, const std::string& name, Draws* draws);
 
+/// Rotary positions: what queries and keys are turned by. cos, sin [S, N, d] (or [1, N, d]): sequence, token,
+/// channel of a head.
+struct Rotation {
+  Tensor cos, sin;
+};
+
 /// Multi-head self-attention; qkv rows ordered q, k, v and head-major inside each. x [B, N, D] -> [B, N, D].
 class Attention : public torch::nn::Module {
  public:
   Attention(int64_t dim, int64_t num_heads, bool qkv_bias);
-  Tensor forward(const Tensor& x) const;
+  /// `rotation` null: no rotary positions.
+  Tensor forward(const Tensor& x, const Rotation* rotation = nullptr) const;
+  const std::shared_ptr<Linear>& proj() const { return proj_; }
 
  private:
   int64_t num_heads_;
@@ -84,8 +92,10 @@ struct BlockConfig {
 class Block : public torch::nn::Module {
  public:
   Block(const BlockConfig& config, std::string name);
-  /// x [B, N, D]; `draws` null: evaluation, no drop path.
-  Tensor forward(const Tensor& x, Draws* draws) const;
+  /// x [B, N, D]; `draws` null: evaluation, no drop path. `rotation` null: no rotary positions.
+  Tensor forward(const Tensor& x, Draws* draws, const Rotation* rotation = nullptr) const;
+  /// What deep networks scale down at the start: the last layer of each branch.
+  std::vector<std::shared_ptr<Linear>> branch_ends() const;
 
  private:
   Tensor residual(const Tensor& branch, const std::shared_ptr<LayerScale>& scale, const char* part,
@@ -100,7 +110,8 @@ class Block : public torch::nn::Module {
 };
 
 /// One block after the other; checkpointed where ActivationCheckpointing is active.
-Tensor run_blocks(const std::vector<std::shared_ptr<Block>>& blocks, Tensor x, Draws* draws);
+Tensor run_blocks(const std::vector<std::shared_ptr<Block>>& blocks, Tensor x, Draws* draws,
+                  const Rotation* rotation = nullptr);
 
 /// The kernel of a patch convolution. weight [D, C, ph, pw], bias [D].
 class PatchKernel : public torch::nn::Module {

@@ -66,18 +66,27 @@ void TrainConfig::fields(Fields& f) {
   f("schedule", schedule,
     "course of the learning rate: cosine (MAE's); timm_cosine, multistep, linear as SimMIM sets them by "
     "iteration; polynomial: fairseq's, straight down to min_lr; tri_stage: fairseq's, up, flat, then down "
-    "to min_lr by a constant factor a step")
+    "to min_lr by a constant factor a step; vjepa_cosine: V-JEPA's by iteration")
       .choices(schedule_names());
+  f("schedule_scale", schedule_scale,
+    "vjepa_cosine and weight_decay_end: they are planned for this many times the run's steps and cut off")
+      .range(1);
   f("milestones", milestones, "multistep: epochs at which the rate is multiplied by gamma").range(0);
   f("gamma", gamma, "multistep: factor at a milestone").range(0);
   f("layer_decay", layer_decay,
     "learning rate of a layer over that of the next one (fine-tuning); 1: all the same")
       .range(0, 1);
   f("weight_decay", weight_decay, "decoupled weight decay (LARS, SGD: added to the gradient)").range(0);
+  f("weight_decay_end", weight_decay_end,
+    "weight decay that a half cosine over the run ends at; below 0: it stays as it is")
+      .range(-1);
   f("betas", betas, "AdamW's averaging of gradient and square").range(0, 1);
   f("eps", eps, "AdamW's epsilon").range(0);
   f("momentum", momentum, "momentum of LARS and SGD").range(0, 1);
   f("clip_grad", clip_grad, "largest global gradient norm; 0: off").range(0);
+  f("clip_by", clip_by, "whose norm clip_grad bounds: all gradients together, or each part of the network")
+      .choices({"all", "part"});
+  f("clip_after_warmup", clip_after_warmup, "gradients are clipped only once the warm-up is over");
   f("precision", precision, "arithmetic of forward and backward; weights stay fp32")
       .choices({"fp32", "bf16", "fp16"});
   f("loss_scale", loss_scale, "fp16: factor on the loss at the start; it adapts as torch.amp.GradScaler's")

@@ -9,6 +9,7 @@
 #include "lacuna/data/audio.h"
 #include "lacuna/data/loader.h"
 #include "lacuna/data/transform.h"
+#include "lacuna/data/video.h"
 #include "lacuna/method/method.h"
 
 namespace lacuna::train {
@@ -58,14 +59,18 @@ struct TrainConfig {
   double warmup_epochs = 40;
   double hold_epochs = 0, decay_epochs = 0;  ///< tri_stage
   std::string schedule = "cosine";
+  double schedule_scale = 1;       ///< vjepa_cosine, weight_decay_end: planned length over the run's own
   std::vector<double> milestones;  ///< multistep: epochs
   double gamma = 0.1;              ///< multistep
   double layer_decay = 1;          ///< each layer's rate over that of the next one
   double weight_decay = 0.05;
+  double weight_decay_end = -1;  ///< below 0: weight_decay throughout
   std::vector<double> betas{0.9, 0.999};
-  double eps = 1e-8;                ///< of AdamW
-  double momentum = 0.9;            ///< of LARS and SGD
-  double clip_grad = 0;             ///< global norm; 0: off
+  double eps = 1e-8;            ///< of AdamW
+  double momentum = 0.9;        ///< of LARS and SGD
+  double clip_grad = 0;         ///< global norm; 0: off
+  std::string clip_by = "all";  ///< all | part (Method::part_of)
+  bool clip_after_warmup = false;
   std::string precision = "fp32";   ///< fp32 | bf16 | fp16 (autocast; weights and optimiser stay fp32)
   double loss_scale = 65536;        ///< of fp16, at the start
   bool grad_checkpointing = false;  ///< nn::ActivationCheckpointing
@@ -108,6 +113,7 @@ class RunConfig {
   DataConfig data;
   data::AugmentConfig augment;  ///< of pictures
   data::AudioConfig audio;      ///< of sound
+  data::VideoConfig video;      ///< of films
   TrainConfig train;
   HealthConfig health;
   ConfigTable table;

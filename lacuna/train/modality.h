@@ -13,6 +13,11 @@
 
 namespace lacuna::train {
 
+/// Error unless data.mean and data.std are both empty or hold a value for each channel.
+void check_normalization(const PictureConfig& data, int64_t channels);
+/// Error unless they hold a value for each channel.
+void require_normalization(const PictureConfig& data, int64_t channels, const std::string& origin);
+
 /// A kind of signal: pictures, sound, ...
 class Modality {
  public:
@@ -35,6 +40,12 @@ class Modality {
                       Draws& draws) const = 0;
   /// [H, W, 3] uint8: what was hidden and what is predicted.
   virtual Tensor panel(const Preview& preview, const RunConfig& config) const = 0;
+  /// [T, H, W, 3] uint8, shown `rate` frames a second, where the panel has movement; else undefined.
+  struct Animation {
+    Tensor frames;
+    double rate = 8;
+  };
+  virtual Animation animation(const Preview& /*preview*/, const RunConfig& /*config*/) const { return {}; }
   /// How much of what was hidden is explained; nullopt where a preview can't say.
   virtual std::optional<Skill> skill(const Preview& preview) const = 0;
 };

@@ -12,16 +12,6 @@ namespace {
 
 constexpr int64_t kMeasuredRecords = 2048;  // enough for mean and std to three digits
 
-void check_normalization(const PictureConfig& data, int64_t channels) {
-  for (const auto* values : {&data.mean, &data.std})
-    if (!values->empty() && static_cast<int64_t>(values->size()) != channels)
-      fail(values == &data.mean ? "data.mean" : "data.std",
-           str(values->size(), " values for ", channels, " channels"),
-           "give one value for each channel, or none");
-  if (data.mean.empty() != data.std.empty())
-    fail("data.mean and data.std", "only one of them is given", "give both, or none to have them measured");
-}
-
 class Pictures final : public Modality {
  public:
   std::string items() const override { return "pictures"; }
@@ -58,11 +48,7 @@ class Pictures final : public Modality {
   }
 
   void require_settled(const RunConfig& config, const std::string& origin) const override {
-    const auto needed = static_cast<size_t>(channels(config));
-    if (config.data.mean.size() != needed || config.data.std.size() != needed)
-      fail(str(origin, ": data.mean and data.std"),
-           str("need ", needed, " numbers each, one for each channel"),
-           "give them: --set data.mean=[...] --set data.std=[...]");
+    require_normalization(config.data, channels(config), origin);
   }
 
   std::shared_ptr<const data::Transform> transform(const RunConfig& config,

@@ -118,4 +118,10 @@ Tensor Monitor::panel(Method& method) const {
   return config_.modality().panel(preview(method, config_.health.preview_images), config_);
 }
 
+Modality::Animation Monitor::animation(Method& method) const {
+  const torch::NoGradGuard no_grad;
+  const Evaluating evaluating(method);
+  return config_.modality().animation(preview(method, config_.health.preview_images), config_);
+}
+
 }  // namespace lacuna::train

@@ -9,6 +9,7 @@
 #include "lacuna/data/input.h"
 #include "lacuna/train/config.h"
 #include "lacuna/train/health.h"
+#include "lacuna/train/modality.h"
 
 namespace lacuna::train {
 
@@ -24,6 +25,8 @@ class Monitor {
   Health check(Method& method, int64_t step) const;
   /// The panel of the fixed records with the fixed masks, [H, W, 3] uint8.
   Tensor panel(Method& method) const;
+  /// The same in motion; undefined frames where the modality has none.
+  Modality::Animation animation(Method& method) const;
   bool labelled() const { return classes_ > 1; }
 
  private:

@@ -254,7 +254,8 @@ io::Tensors with_encoder_prefix(io::Tensors tensors) {
   io::Tensors out;
   for (auto& [name, tensor] : tensors) {
     const bool outside = name.starts_with("decoder") || name.starts_with("head.") ||
-                         name.starts_with("fc_norm.") || name.starts_with(kEncoder);
+                         name.starts_with("fc_norm.") || name.starts_with("predictor.") ||
+                         name.starts_with(kEncoder);
     out[outside ? name : str(kEncoder, name)] = std::move(tensor);
   }
   return out;
@@ -262,7 +263,7 @@ io::Tensors with_encoder_prefix(io::Tensors tensors) {
 
 bool is_pretraining_only(const std::string& name) {
   return name.starts_with("decoder") || name.ends_with("mask_token") || name.starts_with("final_proj.") ||
-         name.starts_with("label_embs_concat");
+         name.starts_with("label_embs_concat") || name.starts_with("predictor.");
 }
 
 bool is_derived(const std::string& name) {

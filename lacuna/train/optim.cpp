@@ -177,6 +177,7 @@ std::vector<ParamGroup> parameter_groups(const Method& method, double weight_dec
     group.names.push_back(item.key());
     group.params.push_back(item.value());
     group.weight_decay = decays ? weight_decay : 0;
+    group.decays = decays;
     if (layer_decay < 1)
       group.lr_scale = std::pow(layer_decay, static_cast<double>(method.layers() - 1 - layer));
   }
@@ -189,6 +190,11 @@ Optimizer::Optimizer(std::vector<ParamGroup> groups) : groups_(std::move(groups)
 
 Rate scaled_rate(double lr) {
   return [lr](double lr_scale) { return lr * lr_scale; };
+}
+
+void Optimizer::set_weight_decay(double weight_decay) {
+  for (auto& group : groups_)
+    if (group.decays) group.weight_decay = weight_decay;
 }
 
 void Optimizer::zero_grad() {
@@ -236,6 +242,15 @@ double gradient_norm(const std::vector<ParamGroup>& groups) {
 void clip_gradients(const std::vector<ParamGroup>& groups, double norm, double max_norm) {
   const double factor = max_norm / (norm + 1e-6);
   if (factor < 1) scale_gradients(groups, factor);
+}
+
+void clip_gradients_by_part(const std::vector<ParamGroup>& groups, double max_norm,
+                            const std::function<std::string(const std::string&)>& part_of) {
+  std::map<std::string, std::vector<ParamGroup>> parts;
+  for (const auto& group : groups)
+    for (size_t i = 0; i < group.params.size(); ++i)
+      parts[part_of(group.names[i])].push_back({{group.names[i]}, {group.params[i]}});
+  for (const auto& [name, part] : parts) clip_gradients(part, gradient_norm(part), max_norm);
 }
 
 void scale_gradients(const std::vector<ParamGroup>& groups, double factor) {

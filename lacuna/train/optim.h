@@ -16,6 +16,7 @@ struct ParamGroup {
   std::vector<std::string> names;
   std::vector<Tensor> params;
   double weight_decay = 0, lr_scale = 1;
+  bool decays = false;  ///< whether Optimizer::set_weight_decay concerns it
 };
 
 /// Trainable parameters of a method, grouped by weight decay (Method::decays) and, with `layer_decay` below
@@ -35,8 +36,10 @@ class Optimizer {
   virtual ~Optimizer() = default;
   /// One update from the parameters' .grad; parameters without one are left alone.
   virtual void step(const Rate& rate) = 0;
-  void step(double lr) { step(scaled_rate(lr)); }                    ///< every group at lr * lr_scale
-  void zero_grad();                                                  ///< drops the parameters' gradients
+  void step(double lr) { step(scaled_rate(lr)); }  ///< every group at lr * lr_scale
+  void zero_grad();                                ///< drops the parameters' gradients
+  /// The decay of every group that decays, from the next step on.
+  void set_weight_decay(double weight_decay);
   const std::vector<ParamGroup>& groups() const { return groups_; }  ///< as given
   /// State by "<kind>.<parameter name>"; shares memory.
   virtual io::Tensors state() const = 0;
@@ -65,6 +68,9 @@ std::unique_ptr<Optimizer> make_lars(std::vector<ParamGroup> groups, double mome
 /// `max_norm` as torch.nn.utils.clip_grad_norm_ (factor max_norm / (norm + 1e-6), never above 1).
 double gradient_norm(const std::vector<ParamGroup>& groups);
 void clip_gradients(const std::vector<ParamGroup>& groups, double norm, double max_norm);
+/// clip_gradients for each part by itself, given the part's name of every parameter (Method::part_of).
+void clip_gradients_by_part(const std::vector<ParamGroup>& groups, double max_norm,
+                            const std::function<std::string(const std::string&)>& part_of);
 /// All gradients times `factor`.
 void scale_gradients(const std::vector<ParamGroup>& groups, double factor);
 

@@ -1,10 +1,24 @@
 #include "lacuna/train/preparation.h"
 
+#include <sstream>
+
 #include "lacuna/core/error.h"
+#include "lacuna/core/log.h"
+#include "lacuna/train/checkpoint.h"
+#include "lacuna/train/trainer.h"
 
 namespace lacuna::train {
 
 namespace fs = io::fs;
+
+namespace {
+
+bool is_finished(const fs::path& run) {
+  const auto checkpoint = newest_checkpoint(run);
+  return checkpoint && checkpoint->state.value("finished", false);
+}
+
+}  // namespace
 
 fs::path config_to_resume(const fs::path& run) {
   for (const char* name : {"config.toml", "preparation.toml"})
@@ -33,6 +47,35 @@ bool prepare(RunConfig& config, const fs::path& run, bool resume, Processes* pro
   }
   preparation->run(config, run, processes);
   return false;
+}
+
+void train_before(const fs::path& run, const std::string& what,
+                  const std::function<std::unique_ptr<RunConfig>()>& fresh, Processes* processes) {
+  if (is_finished(run)) return;
+  const auto begun = config_to_resume(run);
+  auto config = begun.empty() ? fresh() : RunConfig::from_toml(read_toml(begun.string()), begun.string());
+  log::info(str(what, ", in ", run.string()));
+  if (processes) processes->barrier();  // all have looked before the first one begins
+  const bool resume = prepare(*config, run, !begun.empty(), processes);
+  Trainer(std::move(config), run, resume, processes).run();
+}
+
+// to_toml() writes a key a line, below the line of its table.
+std::string chosen_toml(const RunConfig& config) {
+  std::istringstream lines(config.to_toml());
+  std::string out, table;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("[")) table = line.substr(1, line.find(']') - 1) + ".";
+    const auto equals = line.find(" = ");
+    const bool key = equals != std::string::npos && !line.starts_with("#") && !line.starts_with("[");
+    if (!key) {
+      out += line + "\n";
+      continue;
+    }
+    const std::string name = table + line.substr(0, equals);
+    if (config.table.is_set(name) || name == "method") out += line + "\n";
+  }
+  return out;
 }
 
 }  // namespace lacuna::train

@@ -30,4 +30,12 @@ std::string chosen_toml(const RunConfig& config);
 /// resume. Error when the folder holds a begun run and `resume` is false.
 bool prepare(RunConfig& config, const io::fs::path& run, bool resume, Processes* processes = nullptr);
 
+/// A run that comes before (a first iteration, a teacher): trained in `run` unless it is finished there,
+/// resumed where it was begun. `fresh` makes its config; `what` is what the log calls it.
+void train_before(const io::fs::path& run, const std::string& what,
+                  const std::function<std::unique_ptr<RunConfig>()>& fresh, Processes* processes);
+
+/// The config's keys that were chosen, as TOML: a run begun from it settles the others as the first one did.
+std::string chosen_toml(const RunConfig& config);
+
 }  // namespace lacuna::train

@@ -24,11 +24,6 @@ const SpeechTargetsConfig& keys_of(const RunConfig& config) {
   return dynamic_cast<const SpeechTargetsConfig&>(*config.method_config);
 }
 
-bool is_finished(const fs::path& run) {
-  const auto checkpoint = newest_checkpoint(run);
-  return checkpoint && checkpoint->state.value("finished", false);
-}
-
 /// The same run, of the first iteration's labels.
 std::unique_ptr<RunConfig> first_iteration(const RunConfig& config) {
   const auto& target = keys_of(config).target;
@@ -42,17 +37,6 @@ std::unique_ptr<RunConfig> first_iteration(const RunConfig& config) {
                                                              {"train.init", ""}};
   for (const auto& [key, value] : changes) table.set(key, value, "the first iteration");
   return first;
-}
-
-void train_first(const RunConfig& config, const fs::path& run, Processes* processes) {
-  if (is_finished(run)) return;
-  const auto begun = config_to_resume(run);
-  auto first = begun.empty() ? first_iteration(config)
-                             : RunConfig::from_toml(read_toml(begun.string()), begun.string());
-  log::info(str("first iteration: labels from ", keys_of(*first).target.source, ", in ", run.string()));
-  if (processes) processes->barrier();  // all have looked before the first one begins
-  const bool resume = prepare(*first, run, !begun.empty(), processes);
-  Trainer(std::move(first), run, resume, processes).run();
 }
 
 std::shared_ptr<Method> teacher(const std::string& path, const RunConfig& config) {
@@ -100,7 +84,9 @@ void prepare_speech_targets(RunConfig& config, const fs::path& run, Processes* p
   auto& table = config.table;
   if (keys_of(config).target.source == "layers" && keys_of(config).target.model.empty()) {
     const auto first = run / "iteration-1";
-    train_first(config, first, processes);
+    train_before(
+        first, str("first iteration: labels from ", keys_of(config).target.first_source),
+        [&] { return first_iteration(config); }, processes);
     table.set("target.model", fs::absolute(first).lexically_normal().string(), "the first iteration");
   }
   const auto folder = fs::absolute(run / "targets").lexically_normal();

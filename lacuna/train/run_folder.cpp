@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "lacuna/core/error.h"
+#include "lacuna/io/animation.h"
 #include "lacuna/io/image.h"
 
 namespace lacuna::train {
@@ -80,6 +81,13 @@ void RunFolder::save_preview(const at::Tensor& panel, int64_t step) {
   io::write_atomically(path_ / "previews" / name, png);
   events_->image("preview", png, panel.size(0), panel.size(1), step);
   events_->flush();
+}
+
+void RunFolder::save_animation(const at::Tensor& frames, double rate, int64_t step) {
+  char name[40];
+  std::snprintf(name, sizeof name, "step-%08lld.apng", static_cast<long long>(step));
+  io::make_folder(path_ / "previews");
+  io::write_atomically(path_ / "previews" / name, io::encode_apng(frames, rate));
 }
 
 std::vector<Json> read_metrics(const fs::path& run) {

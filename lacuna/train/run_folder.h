@@ -27,6 +27,8 @@ class RunFolder {
   void rewind_metrics(int64_t step);
   /// RUN/previews/step-00000100.png and a TensorBoard image. `panel`: [H, W, 3] uint8.
   void save_preview(const at::Tensor& panel, int64_t step);
+  /// RUN/previews/step-00000100.apng. `frames`: [T, H, W, 3] uint8, `rate` a second.
+  void save_animation(const at::Tensor& frames, double rate, int64_t step);
 
  private:
   io::fs::path path_;

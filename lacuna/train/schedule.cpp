@@ -11,7 +11,7 @@
 namespace lacuna::train {
 
 std::vector<std::string> schedule_names() {
-  return {"cosine", "timm_cosine", "multistep", "linear", "polynomial", "tri_stage"};
+  return {"cosine", "timm_cosine", "multistep", "linear", "polynomial", "tri_stage", "vjepa_cosine"};
 }
 
 double cosine_lr(double epoch, double epochs, double warmup_epochs, double lr, double min_lr,
@@ -42,11 +42,41 @@ double IterationSchedule::at(double t, double lr) const {
   return lr - (lr - lr * lr_min_rate) * (t - warmup) / (steps - warmup);
 }
 
+double vjepa_lr(double k, double planned, double warmup, double lr, double min_lr, double warmup_lr) {
+  if (k < warmup) return warmup_lr + k / std::max(1.0, warmup) * (lr - warmup_lr);
+  const double done = (k - warmup) / std::max(1.0, planned - warmup);
+  return std::max(min_lr, min_lr + (lr - min_lr) * 0.5 * (1 + std::cos(std::numbers::pi * done)));
+}
+
+double cosine_weight_decay(double k, double planned, double from, double to) {
+  const double now = to + (from - to) * 0.5 * (1 + std::cos(std::numbers::pi * k / planned));
+  return to <= from ? std::max(to, now) : std::min(to, now);
+}
+
+namespace {
+
+/// Iterations that a schedule is made for, where the run may stop before.
+double planned_steps(const TrainConfig& config, const Plan& plan) {
+  return std::floor(config.schedule_scale * static_cast<double>(plan.steps));
+}
+
+}  // namespace
+
+double weight_decay_at(const TrainConfig& config, const Plan& plan, int64_t step) {
+  if (config.weight_decay_end < 0) return config.weight_decay;
+  return cosine_weight_decay(static_cast<double>(step + 1), planned_steps(config, plan), config.weight_decay,
+                             config.weight_decay_end);
+}
+
 double learning_rate(const TrainConfig& config, const Plan& plan, int64_t step, double lr_scale) {
   const auto per_epoch = static_cast<double>(plan.steps_per_epoch);
   if (config.schedule == "cosine")
     return lr_scale * cosine_lr(static_cast<double>(step) / per_epoch, plan.epochs, plan.warmup_epochs,
                                 plan.lr, plan.min_lr, plan.warmup_lr);
+  if (config.schedule == "vjepa_cosine")
+    return lr_scale * vjepa_lr(static_cast<double>(step + 1), planned_steps(config, plan),
+                               std::floor(plan.warmup_epochs * per_epoch), plan.lr, plan.min_lr,
+                               plan.warmup_lr);
   IterationSchedule schedule{.type = config.schedule,
                              .steps = static_cast<double>(plan.steps),
                              .warmup = std::floor(plan.warmup_epochs * per_epoch),

@@ -9,7 +9,7 @@ namespace lacuna::train {
 struct Plan;
 struct TrainConfig;
 
-/// "cosine", "timm_cosine", "multistep", "linear", "polynomial", "tri_stage".
+/// "cosine", "timm_cosine", "multistep", "linear", "polynomial", "tri_stage", "vjepa_cosine".
 std::vector<std::string> schedule_names();
 
 /// Linear warm-up from `warmup_lr`, then half a cosine to min_lr, by fractional epoch (MAE, util/lr_sched.py,
@@ -35,6 +35,14 @@ struct IterationSchedule {
   double gamma = 0.1, lr_min_rate = 0.01, power = 1;
   double at(double t, double lr) const;
 };
+
+/// V-JEPA's WarmupCosineSchedule for the k-th iteration, counted from 1: linear from warmup_lr to lr over
+/// `warmup` iterations, then half a cosine to min_lr, reached at iteration `planned`.
+double vjepa_lr(double k, double planned, double warmup, double lr, double min_lr, double warmup_lr);
+/// V-JEPA's CosineWDSchedule: half a cosine from `from` at k = 0 to `to` at k = planned, and never beyond.
+double cosine_weight_decay(double k, double planned, double from, double to);
+/// The weight decay of optimiser step `step` (0 = the first).
+double weight_decay_at(const TrainConfig& config, const Plan& plan, int64_t step);
 
 /// The learning rate of optimiser step `step` (0 = the first) for a group whose rate is scaled by `lr_scale`.
 /// The official MAE code sets it before a step (so that the first one has the warm-up's start) and scales

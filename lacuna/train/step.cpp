@@ -132,7 +132,11 @@ StepResult take_step(Method& method, Optimizer& optimizer, const std::vector<Bat
   if (result.rescaled) return result;
   result.problem = unsound(result, state.spikes);
   if (!result.problem.empty()) return result;
-  if (config.clip_grad > 0) clip_gradients(optimizer.groups(), result.grad_norm, config.clip_grad);
+  if (config.clip_grad > 0 && config.clip_by == "part")
+    clip_gradients_by_part(optimizer.groups(), config.clip_grad,
+                           [&](const std::string& name) { return method.part_of(name); });
+  else if (config.clip_grad > 0)
+    clip_gradients(optimizer.groups(), result.grad_norm, config.clip_grad);
   optimizer.step(rate);
   return result;
 }

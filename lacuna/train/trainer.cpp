@@ -323,8 +323,11 @@ void Trainer::step_once() {
   const double lr = rate(1);
   const auto batches = next_batches();
   method_->before_step(progress());
-  const auto result =
-      take_step(*method_, *optimizer_, batches, rate, config_->train, step_state_, averager_.get());
+  optimizer_->set_weight_decay(weight_decay_at(config_->train, plan_, step_));
+  auto train = config_->train;
+  const auto warmup = plan_.warmup_epochs * static_cast<double>(plan_.steps_per_epoch);
+  if (train.clip_after_warmup && static_cast<double>(step_) < warmup) train.clip_grad = 0;
+  const auto result = take_step(*method_, *optimizer_, batches, rate, train, step_state_, averager_.get());
   ++step_;
   position_ = loader_->position();
   stop_ = result.stop;
@@ -444,7 +447,10 @@ void Trainer::check_health() {
 }
 
 void Trainer::show_preview() {
-  if (folder_) folder_->save_preview(monitor_->panel(*method_), step_);
+  if (!folder_) return;
+  folder_->save_preview(monitor_->panel(*method_), step_);
+  const auto moving = monitor_->animation(*method_);
+  if (moving.frames.defined()) folder_->save_animation(moving.frames, moving.rate, step_);
 }
 
 int64_t Trainer::global_batch() const { return config_->train.batch_size * world(); }

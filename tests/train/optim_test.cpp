@@ -228,5 +228,31 @@ TEST(CosineLr, WarmsUpThenFollowsHalfACosine) {
   EXPECT_DOUBLE_EQ(cosine_lr(5, 5, 5, 1e-3, 0), 0);
 }
 
+TEST(Clipping, ByPart) {
+  const auto parameter = [](double gradient) {
+    auto x = torch::zeros({1}).requires_grad_();
+    x.mutable_grad() = torch::full({1}, gradient);
+    return x;
+  };
+  const auto a = parameter(3), b = parameter(4), c = parameter(0.5);
+  ParamGroup group{.names = {"encoder.a", "encoder.b", "predictor.c"}, .params = {a, b, c}};
+  clip_gradients_by_part({group}, 1, [](const std::string& name) { return name.substr(0, name.find('.')); });
+  EXPECT_NEAR(a.grad().item<double>(), 0.6, 1e-5);
+  EXPECT_NEAR(b.grad().item<double>(), 0.8, 1e-5);
+  EXPECT_NEAR(c.grad().item<double>(), 0.5, 1e-6);  // its own norm is small enough
+}
+
+TEST(Optimizer, DecayMovesForGroupsThatDecay) {
+  const auto x = torch::ones({2, 2}).requires_grad_(), y = torch::ones({2}).requires_grad_();
+  const auto optimizer = make_adamw(
+      {{.names = {"x"}, .params = {x}, .weight_decay = 0.1, .decays = true}, {.names = {"y"}, .params = {y}}},
+      0.9, 0.999);
+  optimizer->set_weight_decay(0.5);
+  for (const auto& tensor : {x, y}) tensor.mutable_grad() = torch::zeros_like(tensor);
+  optimizer->step(0.1);
+  EXPECT_NEAR(x[0][0].item<double>(), 1 - 0.1 * 0.5, 1e-6);
+  EXPECT_EQ(y[0].item<double>(), 1);
+}
+
 }  // namespace
 }  // namespace lacuna::train
