@@ -4,7 +4,13 @@
 usage: pth_to_safetensors.py IN.pth OUT.safetensors [--key model]
 """
 import argparse
+import re
 import sys
+
+
+def name_today(name):
+    """Without DistributedDataParallel's prefix; torchvision's DenseNet files say norm.1 for what is norm1."""
+    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", name.removeprefix("module."))
 
 
 def tensors_of(checkpoint, key):
@@ -25,8 +31,8 @@ def tensors_of(checkpoint, key):
     left = sorted(set(map(str, checkpoint)) - set(found))
     if left:
         print(f"left out, as they are no tensors: {', '.join(left)}", file=sys.stderr)
-    # DistributedDataParallel's prefix is no part of any name; safetensors stores no shared memory twice.
-    return {name.removeprefix("module."): value.detach().cpu().contiguous().clone() for name, value in found.items()}
+    # safetensors stores no shared memory twice.
+    return {name_today(name): value.detach().cpu().contiguous().clone() for name, value in found.items()}
 
 
 class Inert:

@@ -1,9 +1,11 @@
-// Golden cases of layer masking: single layers, and a narrow ResNet with the mask carried through it.
+// Golden cases of layer masking: single layers, a narrow ResNet with the mask carried through it, and any
+// network that encoder.arch names.
 
 #include <torch/torch.h>
 
 #include "lacuna/core/error.h"
 #include "lacuna/method/golden.h"
+#include "lacuna/nn/encoder_config.h"
 #include "lacuna/nn/resnet.h"
 
 namespace lacuna {
@@ -139,8 +141,34 @@ io::Tensors resnet(const GoldenCase& golden) {
   return out;
 }
 
+/// encoder.*: as in a recipe, with num_classes. logits.plain of `image`, the others with `mask`.
+io::Tensors network(const GoldenCase& golden) {
+  auto keys = golden.config.at("encoder");
+  const auto num_classes = keys.at("num_classes").get<int64_t>();
+  keys.erase("num_classes");
+  nn::EncoderConfig encoder;
+  ConfigTable table;
+  table.add("encoder", encoder);
+  table.merge({{"encoder", keys}}, "case.toml");
+  encoder.resolve(table, "encoder");
+  const auto made =
+      Registry<nn::ConvNetArch>::instance().get(encoder.arch).make(encoder.conv_net(num_classes));
+  load(*made, golden, "");
+  const torch::NoGradGuard no_grad;
+  const auto logits = [&](const MaskedTensor& input) {
+    return made->head(made->features(input, nullptr), nullptr);
+  };
+  const auto image = golden.input("image");
+  io::Tensors out{{"logits.plain", logits({.x = image})}};
+  for (const auto& [mode, fill] : kFills)
+    if (golden.outputs.count("logits." + mode))
+      out["logits." + mode] = logits({.x = image, .kept = golden.input("mask"), .fill = fill});
+  return out;
+}
+
 const Register<GoldenKind> registered[] = {{"layer-masking/layers", {layers}},
-                                           {"layer-masking/resnet", {resnet}}};
+                                           {"layer-masking/resnet", {resnet}},
+                                           {"layer-masking/network", {network}}};
 
 }  // namespace
 }  // namespace lacuna
