@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 torch=torch==2.13.0
-packages=(cmake ninja-build ccache g++ clang-16 python3-venv libjpeg62-turbo-dev libpng-dev libtiff-dev zlib1g-dev libsndfile1-dev libsoxr-dev
+packages=(cmake ninja-build ccache g++ clang-16 python3-venv libjpeg62-turbo-dev libpng-dev libtiff-dev zlib1g-dev libsndfile1-dev libsoxr-dev libzip-dev
           nlohmann-json3-dev libtomlplusplus-dev libcli11-dev libgtest-dev libgmock-dev libgloo-dev)
 
 missing=()

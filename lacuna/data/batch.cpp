@@ -13,7 +13,8 @@ const std::vector<std::pair<const char*, at::Tensor Batch::*>>& Batch::inputs() 
       {"image", &Batch::image},
       {"wave", &Batch::wave},
       {"wave_length", &Batch::wave_length},
-      {"frame_label", &Batch::frame_label}};
+      {"frame_label", &Batch::frame_label},
+      {"motion", &Batch::motion}};
   return all;
 }
 

@@ -13,6 +13,7 @@
 #include "lacuna/io/audio.h"
 #include "lacuna/io/file.h"
 #include "lacuna/io/image.h"
+#include "lacuna/io/motion.h"
 
 namespace lacuna::data {
 
@@ -29,8 +30,9 @@ struct FrameLabels {
 struct Record {
   std::string key;  ///< file path, or shard path + "#" + member: names the record in errors
   int64_t label = kNoLabel;
-  std::variant<io::Bytes, std::string, io::Image, io::Audio> content;  ///< mapped bytes, own bytes, decoded
-  std::vector<FrameLabels> frame_labels = {};                          ///< by set; empty: none
+  /// Mapped bytes, own bytes, decoded.
+  std::variant<io::Bytes, std::string, io::Image, io::Audio, io::Motion> content;
+  std::vector<FrameLabels> frame_labels = {};  ///< by set; empty: none
 };
 
 /// The record's picture, decoded as a whole (io::decode_image). Error when it is broken or above the limits.
@@ -45,7 +47,7 @@ class Dataset {
   virtual int64_t label(int64_t index) const = 0;           ///< without reading the picture; kNoLabel
   virtual std::vector<std::string> classes() const = 0;     ///< names by label; empty without labels
   virtual std::string uri() const = 0;                      ///< as opened, paths absolute
-  virtual std::string modality() const { return "image"; }  ///< what its records are: image, audio
+  virtual std::string modality() const { return "image"; }  ///< what its records are: image, audio, motion
   bool labelled() const { return !classes().empty(); }      ///< whether records have labels
 };
 

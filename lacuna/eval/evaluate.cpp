@@ -24,10 +24,10 @@ void require_labels(const data::Dataset& dataset, const std::string& role) {
          "use a set with class folders or labelled records");
 }
 
-Sides open_sides(const std::string& data_uri, const std::string& test_uri, uint64_t seed) {
+Sides open_sides(const std::string& data_uri, const std::string& test_uri, uint64_t seed, bool labels) {
   Sides sides;
   sides.train = data::open_dataset(data_uri, "train");
-  require_labels(*sides.train, "--data");
+  if (labels) require_labels(*sides.train, "--data");
   sides.test = test_uri.empty() ? data::open_test_split(data_uri) : data::open_dataset(test_uri, "test");
   const bool same = sides.test && sides.test->uri() == sides.train->uri();
   if (same && !test_uri.empty())
@@ -39,6 +39,7 @@ Sides open_sides(const std::string& data_uri, const std::string& test_uri, uint6
   } else {
     sides.test_name = sides.test->uri();
   }
+  if (!labels) return sides;
   require_labels(*sides.test, "--test");
   if (sides.train->classes() != sides.test->classes())
     fail(str("--test ", sides.test->uri()),
@@ -90,8 +91,10 @@ EvalConfig take_eval_config(std::vector<std::string>& settings) {
   ConfigTable table;
   table.add("eval", config);
   table.add("explain", config.explain);
+  table.add("generate", config.generate);
   const auto rest = std::stable_partition(settings.begin(), settings.end(), [](const std::string& setting) {
-    return !setting.starts_with("eval.") && !setting.starts_with("explain.");
+    return !setting.starts_with("eval.") && !setting.starts_with("explain.") &&
+           !setting.starts_with("generate.");
   });
   for (auto own = rest; own != settings.end(); ++own) table.set_assignment(*own, "--set");
   settings.erase(rest, settings.end());
@@ -132,7 +135,7 @@ Result evaluate(const std::string& protocol, const std::string& run_or_weights, 
                           {.best = best, .ema = config.weights == "ema"});
   model.processes = processes;
   const auto uri = data_uri.empty() ? model.config->data.uri : data_uri;
-  const auto sides = open_sides(uri, test_uri, seed);
+  const auto sides = open_sides(uri, test_uri, seed, entry.labels);
   const bool is_run = io::fs::is_directory(io::fs::path(run_or_weights) / "checkpoints");
   const auto folder = io::fs::path(run_or_weights) / "evals";
   if (!out.empty() && !entry.trains)

@@ -10,6 +10,7 @@
 #include "lacuna/data/dataset.h"
 #include "lacuna/data/loader.h"
 #include "lacuna/eval/explain_config.h"
+#include "lacuna/eval/generate_config.h"
 #include "lacuna/train/checkpoint.h"
 #include "lacuna/train/config.h"
 #include "lacuna/train/processes.h"
@@ -46,6 +47,7 @@ struct EvalConfig {
   double weight_decay = 0;                              ///< linear
   bool from_scratch = false;                            ///< finetune: the baseline
   ExplainConfig explain;                                ///< keys explain.*: removal, lime
+  GenerateConfig generate;                              ///< keys generate.*: sampling, forecast
   void fields(Fields& f);
 };
 
@@ -88,7 +90,8 @@ struct Result {
 /// What a protocol is asked to do.
 struct Request {
   const Model& model;
-  /// `train`: what may be learnt from; `test`: what is scored. Both are labelled, with the same classes.
+  /// `train`: what may be learnt from; `test`: what is scored. Both are labelled, with the same classes
+  /// (Protocol::labels).
   std::shared_ptr<data::Dataset> train, test;
   const EvalConfig& config;
   std::string data_uri;                    ///< of `train`, or of what it is a part of
@@ -105,6 +108,7 @@ struct Protocol {
   bool trains = false;  ///< a network of its own: takes --out, and every key but eval.* is that network's
   /// Several processes may run it: it shares out its work or does it alike in each.
   bool several_processes = false;
+  bool labels = true;  ///< needs a class for each record
 };
 
 /// Records in order, cut as in evaluation.

@@ -150,4 +150,89 @@ Tensor MotionDiffuser::complete(const MotionCompletion& completion, const Tensor
   return dct_.forward(motion);
 }
 
+Tensor without_root(const Tensor& motion) { return motion.slice(2, 1).flatten(2); }
+
+Tensor with_root(const Tensor& trajectory) {
+  const auto joints = trajectory.unflatten(-1, {trajectory.size(-1) / 3, 3});
+  return torch::cat({torch::zeros_like(joints.slice(-2, 0, 1)), joints}, -2);
+}
+
+HumanMAC::HumanMAC(const HumanMACConfig& config, Draws& draws)
+    : model_(std::make_shared<MotionDiffuser>(config)) {
+  model_->initialize(draws);
+  nn::adopt(*this, *model_);
+}
+
+Loss HumanMAC::forward(const Batch& batch, Draws& draws) {
+  const auto& config = model_->config();
+  const int64_t B = batch.motion.size(0);
+  auto trajectory = without_root(batch.motion);  // [B, T, D]
+  const auto history = model_->pad_history(trajectory);
+  const auto y = model_->dct().forward(trajectory);  // [B, L, D]
+  const auto told = draws.uniform("told", {B}).le(config.mask.mod_train).to(y.device());
+  const auto u = draws.uniform("level", {B});
+  const auto level = (1 + (u * (config.diffusion.noise_steps - 1)).to(torch::kLong))
+                         .clamp_max(config.diffusion.noise_steps - 1);  // 1 .. S-1
+  const auto noise = draws.normal("noise", y.sizes()).to(y.device());
+  const auto seen = model_->network().forward(model_->schedule().noised(y, level, noise), level,
+                                              {.coefficients = model_->dct().forward(history), .rows = told},
+                                              is_training() ? &draws : nullptr);
+  const auto total = torch::mse_loss(seen.to(torch::kFloat), noise);
+  return {.total = total, .parts = {{"noise", total}}};
+}
+
+Tensor HumanMAC::features(const Batch& batch, const FeatureOptions& /*options*/) {
+  const torch::NoGradGuard no_grad;
+  auto trajectory = without_root(batch.motion);
+  const auto y = model_->dct().forward(trajectory);
+  const auto level = torch::ones({y.size(0)}, torch::kLong);
+  const auto history = model_->dct().forward(model_->pad_history(trajectory));
+  return model_->network().hidden(y, level, {.coefficients = history}, nullptr).mean(1).to(torch::kFloat);
+}
+
+Preview HumanMAC::preview(const Batch& batch, Draws& draws) {
+  const torch::NoGradGuard no_grad;
+  const bool was_training = is_training();
+  eval();
+  const auto trajectory = without_root(batch.motion);
+  const auto futures = model_->dct().backward(model_->sample(model_->prediction(trajectory), true, draws));
+  train(was_training);
+  Preview out;
+  out.motion = batch.motion.cpu();
+  out.observed = model_->config().mask.t_his;
+  out.futures = with_root(futures).unsqueeze(1).cpu();
+  return out;
+}
+
+namespace {
+
+// The official code has no weight decay; its Adam is AdamW without any.
+const Register<MethodInfo> registered{
+    "humanmac",
+    {.title = "HumanMAC: Masked Motion Completion for Human Motion Prediction",
+     .paper = "Chen, Zhang, Li, Pang, Xia, Liu, ICCV 2023, arXiv 2302.03665",
+     .code = "github.com/LinghaoChan/HumanMAC, bca4748, MIT",
+     .summary =
+         "A diffusion transformer learns to take noise away from whole motions, given by their first DCT "
+         "coefficients. Nothing is masked in training; futures, motions of single limbs and transitions "
+         "come from masks at sampling alone.",
+     .parts = {"representation: first DCT coefficients of joints relative to the root",
+               "network: transformer that predicts the noise, told level and padded history",
+               "masker: observed frames (and joints, and an end) replace generated ones at each DDIM step",
+               "loss: mean squared error of the noise", "evaluation: forecast (APD, ADE, FDE, MMADE, MMFDE)"},
+     .defaults = {"train.base_lr=3e-4", "train.lr=3e-4", "train.epochs=1001", "train.batch_size=64",
+                  "train.weight_decay=0", "train.warmup_epochs=0", "train.schedule=multistep",
+                  "train.milestones=[75,150,225,275,350,450]", "train.gamma=0.9", "train.ema_decay=0.995",
+                  "train.ema_start=2000", "motion.epoch_samples=50000"},
+     .make_config = [] { return std::make_unique<HumanMACConfig>(); },
+     .make =
+         [](const MethodConfig& config, Draws& draws) {
+           return std::make_shared<HumanMAC>(dynamic_cast<const HumanMACConfig&>(config), draws);
+         },
+     .tiny = {"encoder.embed_dim=16", "encoder.depth=2", "encoder.num_heads=2", "encoder.mlp_dim=32",
+              "mask.t_his=4", "mask.t_pred=8", "target.n_pre=6", "diffusion.noise_steps=20",
+              "diffusion.ddim_timesteps=5"},
+     .modality = "motion"}};
+
+}  // namespace
 }  // namespace lacuna

@@ -98,4 +98,29 @@ class MotionDiffuser : public torch::nn::Module {
   std::shared_ptr<nn::MotionTransformer> network_;
 };
 
+/// The method: motions in, a loss out.
+class HumanMAC : public Method {
+ public:
+  HumanMAC(const HumanMACConfig& config, Draws& draws);
+
+  /// Mean squared error of the noise predicted at a random level of each motion (equation 4). The network is
+  /// told the history of a share mod_train of the samples (officially of the batches).
+  Loss forward(const Batch& batch, Draws& draws) override;
+  /// The hidden state behind the last block at level 1, without noise, averaged over the coefficients; the
+  /// whole motion is seen.
+  Tensor features(const Batch& batch, const FeatureOptions& options) override;
+  Preview preview(const Batch& batch, Draws& draws) override;
+  InputSpec input() const override { return {.modality = "motion", .frames = model_->config().frames()}; }
+  bool decays(const std::string& /*name*/, const Tensor& /*parameter*/) const override { return true; }
+  const MotionDiffuser& model() const { return *model_; }
+
+ private:
+  std::shared_ptr<MotionDiffuser> model_;
+};
+
+/// [B, T, J, 3] -> [B, T, 3 (J - 1)]: the root left out.
+Tensor without_root(const Tensor& motion);
+/// [..., T, D] -> [..., T, J, 3], the root at the origin.
+Tensor with_root(const Tensor& trajectory);
+
 }  // namespace lacuna

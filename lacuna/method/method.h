@@ -52,6 +52,9 @@ struct Preview {
   Tensor frame_length;      ///< [B] int64: frames that are sound
   Tensor true_labels;       ///< [B, T] int64: what is to be predicted; -1 where that is not known
   Tensor predicted_labels;  ///< [B, T] int64
+  Tensor motion;            ///< [B, T, J, 3]
+  int64_t observed = 0;     ///< frames of `motion` that were seen
+  Tensor futures;           ///< [B, K, T, J, 3]: predicted motions, the observed frames included
   Tensor heat;              ///< [B, h, w] a number for each patch, drawn as colours over the picture
   std::string heat_title;   ///< what it means; lower-case letters, digits, hyphens and spaces
   std::string hidden_note;  ///< how `hidden` was chosen; the same characters
@@ -65,9 +68,11 @@ struct FeatureOptions {
 
 /// What a method eats: the loader converts records to this.
 struct InputSpec {
-  int64_t channels = 3;            ///< of pictures
-  Size2 size;                      ///< of pictures
-  std::string modality = "image";  ///< image (batch.image) | audio (batch.wave): `Modality`, train/modality.h
+  int64_t channels = 3;  ///< of pictures
+  Size2 size;            ///< of pictures
+  /// image (batch.image) | audio (batch.wave) | motion (batch.motion): `Modality`, train/modality.h
+  std::string modality = "image";
+  int64_t frames = 0;  ///< of motions
 };
 
 /// Features of every frame of a signal in time.

@@ -169,6 +169,11 @@ void MotionTransformer::initialize(Draws& draws) {
 
 Tensor MotionTransformer::forward(const Tensor& x, const Tensor& level, const Condition& condition,
                                   Draws* draws) const {
+  return out_->forward(hidden(x, level, condition, draws));
+}
+
+Tensor MotionTransformer::hidden(const Tensor& x, const Tensor& level, const Condition& condition,
+                                 Draws* draws) const {
   const auto waves = level_embedding(level, config_.embed_dim, config_.max_period).to(x.device());
   auto emb = time_out_->forward(at::silu(time_in_->forward(waves)));  // [B, C]
   if (condition.coefficients.defined()) {
@@ -187,7 +192,7 @@ Tensor MotionTransformer::forward(const Tensor& x, const Tensor& level, const Co
     h = h + skips.back();
     skips.pop_back();
   }
-  return out_->forward(h);
+  return h;
 }
 
 Tensor level_embedding(const Tensor& level, int64_t dim, double max_period) {

@@ -42,6 +42,8 @@ class MotionTransformer : public torch::nn::Module {
   void initialize(Draws& draws);
   /// x [B, L, D] noised coefficients, level [B] int64 -> predicted noise [B, L, D]. `draws` null: no dropout.
   Tensor forward(const Tensor& x, const Tensor& level, const Condition& condition, Draws* draws) const;
+  /// [B, L, C]: what the last layer reads.
+  Tensor hidden(const Tensor& x, const Tensor& level, const Condition& condition, Draws* draws) const;
 
  private:
   MotionTransformerConfig config_;
