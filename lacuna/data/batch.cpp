@@ -15,7 +15,8 @@ const std::vector<std::pair<const char*, at::Tensor Batch::*>>& Batch::inputs() 
       {"wave", &Batch::wave},
       {"wave_length", &Batch::wave_length},
       {"frame_label", &Batch::frame_label},
-      {"tokens", &Batch::tokens}};
+      {"tokens", &Batch::tokens},
+      {"motion", &Batch::motion}};
   return all;
 }
 

@@ -17,6 +17,7 @@ struct Batch {
   at::Tensor wave_length;  ///< [B] int64: samples of each row that are sound, 1 .. N
   at::Tensor frame_label;  ///< [B, J, T] int64: labels of frames in J sets; -1 where a row has none
   at::Tensor tokens;       ///< [B, U] int64: the transcripts' tokens; -1 fills
+  at::Tensor motion;       ///< [B, T, J, 3] float32: joints relative to joint 0, the root; axis 2 is up
   at::Tensor label;        ///< [B] int64; -1 where a sample has none; stays on the host
   std::vector<int64_t>
       sample;  ///< running number of each sample in the whole run, over all processes: names its draws

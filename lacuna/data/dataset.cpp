@@ -8,8 +8,10 @@
 
 #include "lacuna/core/error.h"
 #include "lacuna/data/audio.h"
+#include "lacuna/data/motion.h"
 #include "lacuna/data/packed.h"
 #include "lacuna/data/subset.h"
+#include "lacuna/data/video.h"
 
 namespace lacuna::data {
 
@@ -30,24 +32,27 @@ bool ends_with_any(const std::string& name, std::initializer_list<const char*> e
 bool is_shard(const std::string& name) { return ends_with_any(name, {".tar", ".tar.gz", ".tgz"}); }
 bool is_idx(const std::string& name) { return ends_with_any(name, {"-ubyte", "-ubyte.gz"}); }
 
-/// What a bare path holds, by its name and, for a folder, by the files right inside it.
-/// Whether the first picture or sound that is met below `folder` is sound.
-bool holds_sound(const fs::path& folder) {
+/// The scheme of the first file below `folder` that one of them reads; pictures when there is none.
+std::string scheme_of_files(const fs::path& folder) {
   std::error_code error;
   for (fs::recursive_directory_iterator entry(folder, error), last; !error && entry != last;
        entry.increment(error)) {
     const std::string extension = entry->path().extension().string();
-    if (is_picture_extension(extension)) return false;
-    if (is_sound_extension(extension)) return true;
+    if (is_picture_extension(extension)) return "imagefolder";
+    if (is_sound_extension(extension)) return "audio";
+    if (is_video_extension(extension)) return "video";
+    if (is_motion_extension(extension)) return "motion";
   }
-  return false;
+  return "imagefolder";
 }
 
+/// What a bare path holds, by its name and, for a folder, by the files in it.
 std::string recognise(const fs::path& path) {
   const std::string name = path.filename().string();
   if (is_shard(name)) return "wds";
   if (is_idx(name)) return "idx";
   if (name.ends_with(".tsv")) return "audio";
+  if (name.ends_with(".npz")) return "motion";
   std::error_code error;
   if (!fs::exists(path, error))
     fail(path.string(), "is not there", "check the path, or name a data set scheme");
@@ -64,7 +69,7 @@ std::string recognise(const fs::path& path) {
       return "cifar10";
   }
   if (error) fail(path.string(), error.message(), "make the folder readable");
-  return holds_sound(path) ? "audio" : "imagefolder";
+  return scheme_of_files(path);
 }
 
 /// "a=b&c=d" into a map.
@@ -131,9 +136,10 @@ io::Bytes encoded_bytes(const Record& record) {
   if (const auto* view = std::get_if<io::Bytes>(&record.content)) return *view;
   if (const auto* own = std::get_if<std::string>(&record.content)) return std::as_bytes(std::span(*own));
   if (const auto* file = std::get_if<io::MappedFile>(&record.content)) return file->bytes();
-  const char* is = std::holds_alternative<io::Image>(record.content)   ? "a picture"
-                   : std::holds_alternative<io::Audio>(record.content) ? "sound"
-                                                                       : "a film";
+  const char* is = std::holds_alternative<io::Image>(record.content)    ? "a picture"
+                   : std::holds_alternative<io::Audio>(record.content)  ? "sound"
+                   : std::holds_alternative<io::Motion>(record.content) ? "a motion"
+                                                                        : "a film";
   fail(record.key, str("is ", is, ", which is not what is asked for"), "give a data set of the right kind");
 }
 

@@ -13,6 +13,7 @@
 #include "lacuna/io/audio.h"
 #include "lacuna/io/file.h"
 #include "lacuna/io/image.h"
+#include "lacuna/io/motion.h"
 #include "lacuna/io/video.h"
 
 namespace lacuna::data {
@@ -30,7 +31,8 @@ struct FrameLabels {
 struct Record {
   std::string key;  ///< file path, or shard path + "#" + member: names the record in errors
   int64_t label = kNoLabel;
-  std::variant<io::Bytes, std::string, io::MappedFile, io::Image, io::Audio, io::Video> content;
+  /// Mapped bytes, own bytes, a mapped file, or decoded.
+  std::variant<io::Bytes, std::string, io::MappedFile, io::Image, io::Audio, io::Video, io::Motion> content;
   std::vector<FrameLabels> frame_labels = {};               ///< by set; empty: none
   std::shared_ptr<const std::vector<int32_t>> tokens = {};  ///< of its transcript; null: none
 };
@@ -51,7 +53,8 @@ class Dataset {
   /// What is said in it, one line, without reading the sound; empty: not known.
   virtual std::string transcript(int64_t /*index*/) const { return ""; }
   virtual std::string uri() const = 0;                      ///< as opened, paths absolute
-  virtual std::string modality() const { return "image"; }  ///< what its records are: image, audio, video
+  /// What its records are: image, audio, video, motion.
+  virtual std::string modality() const { return "image"; }
   bool labelled() const { return !classes().empty(); }      ///< whether records have labels
 };
 

@@ -6,6 +6,7 @@
 #include "lacuna/data/dataset.h"
 #include "lacuna/data/synthetic_moving.h"
 #include "lacuna/data/synthetic_speech.h"
+#include "lacuna/data/synthetic_walkers.h"
 
 namespace lacuna::data {
 
@@ -156,8 +157,32 @@ std::shared_ptr<Dataset> open_moving(Uri& uri) {
                                             draw, "video");
 }
 
-const std::map<std::string, std::shared_ptr<Dataset> (*)(Uri&)> kSets{
-    {"bands", open_bands}, {"moving", open_moving}, {"scenes", open_scenes}, {"speech", open_speech}};
+struct WalkersConfig : SyntheticConfig {
+  int64_t frames = 200;
+  WalkersConfig() { count = 600; }
+  void fields(Fields& f) {
+    SyntheticConfig::fields(f);
+    f("frames", frames, "frames of a recording, 25 a second").range(2, 100000);
+  }
+};
+
+std::shared_ptr<Dataset> open_walkers(Uri& uri) {
+  WalkersConfig config;
+  ConfigTable table;
+  table.add("", config);
+  take_query(uri, table);
+  const auto draw = [frames = config.frames](int64_t label, Stream random) {
+    return Content(draw_walker(label, frames, random));
+  };
+  return std::make_shared<SyntheticDataset>("walkers", opened_uri(uri, config.split), config,
+                                            walker_actions(), draw, "motion");
+}
+
+const std::map<std::string, std::shared_ptr<Dataset> (*)(Uri&)> kSets{{"bands", open_bands},
+                                                                      {"moving", open_moving},
+                                                                      {"scenes", open_scenes},
+                                                                      {"speech", open_speech},
+                                                                      {"walkers", open_walkers}};
 
 std::shared_ptr<Dataset> open_synthetic(Uri& uri) {
   const auto found = kSets.find(uri.path);
@@ -169,9 +194,9 @@ std::shared_ptr<Dataset> open_synthetic(Uri& uri) {
 
 const Register<DatasetScheme> registered{
     "synthetic",
-    {"synthetic:scenes|bands|speech|moving?count=5000&size=96&seed=0&split=train",
-     "drawn by the program: shapes in scenes (classes=10), textured fields "
-     "of many bands (channels=5), spoken words (label=word|speaker), films of moving shapes (frames=16)",
+    {"synthetic:scenes|bands|speech|moving|walkers?count=5000&size=96&seed=0&split=train",
+     "drawn by the program: shapes in scenes (classes=10), textured fields of many bands (channels=5), "
+     "spoken words (label=word|speaker), films of moving shapes (frames=16), bodies in motion (frames=200)",
      open_synthetic, [](const Uri&) {
        return std::vector<std::string>{"train", "test"};
      }}};

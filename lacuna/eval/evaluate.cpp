@@ -93,9 +93,10 @@ EvalConfig take_eval_config(std::vector<std::string>& settings) {
   table.add("eval", config);
   table.add("explain", config.explain);
   table.add("probe", config.probe);
+  table.add("generate", config.generate);
   const auto rest = std::stable_partition(settings.begin(), settings.end(), [](const std::string& setting) {
     return !setting.starts_with("eval.") && !setting.starts_with("explain.") &&
-           !setting.starts_with("probe.");
+           !setting.starts_with("probe.") && !setting.starts_with("generate.");
   });
   for (auto own = rest; own != settings.end(); ++own) table.set_assignment(*own, "--set");
   settings.erase(rest, settings.end());

@@ -11,6 +11,7 @@
 #include "lacuna/data/loader.h"
 #include "lacuna/eval/attentive_config.h"
 #include "lacuna/eval/explain_config.h"
+#include "lacuna/eval/generate_config.h"
 #include "lacuna/eval/probe_config.h"
 #include "lacuna/train/checkpoint.h"
 #include "lacuna/train/config.h"
@@ -50,6 +51,7 @@ struct EvalConfig {
   AttentiveConfig attentive;                            ///< keys eval.attentive.*
   ExplainConfig explain;                                ///< keys explain.*: removal, lime
   ProbeConfig probe;                                    ///< keys probe.*: what looks at frames and layers
+  GenerateConfig generate;                              ///< keys generate.*: sampling, forecast
   void fields(Fields& f);
 };
 

@@ -53,6 +53,9 @@ struct Preview {
   Tensor frame_length;      ///< [B] int64: frames that are sound
   Tensor true_labels;       ///< [B, T] int64: what is to be predicted; -1 where that is not known
   Tensor predicted_labels;  ///< [B, T] int64
+  Tensor motion;            ///< [B, T, J, 3]
+  int64_t observed = 0;     ///< frames of `motion` that were seen
+  Tensor futures;           ///< [B, K, T, J, 3]: predicted motions, the observed frames included
   Tensor heat;              ///< [B, h, w] a number for each patch, drawn as colours over the picture
   std::string heat_title;   ///< what it means; lower-case letters, digits, hyphens and spaces
   Tensor video;             ///< [B, C, T, H, W] as the method saw it
@@ -72,10 +75,12 @@ struct FeatureOptions {
 
 /// What a method eats: the loader converts records to this.
 struct InputSpec {
-  int64_t channels = 3;            ///< of pictures
-  Size2 size;                      ///< of pictures
-  std::string modality = "image";  ///< image (batch.image) | audio (batch.wave) | video (batch.video)
-  int64_t frames = 1;              ///< of a clip
+  int64_t channels = 3;  ///< of pictures
+  Size2 size;            ///< of pictures
+  /// image (batch.image) | audio (batch.wave) | video (batch.video) | motion (batch.motion): `Modality`,
+  /// train/modality.h
+  std::string modality = "image";
+  int64_t frames = 1;  ///< of a clip, of a window of motion
 };
 
 /// Features of every frame of a signal in time.

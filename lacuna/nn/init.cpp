@@ -33,7 +33,7 @@ void default_conv_init_(const torch::Tensor& weight, const torch::Tensor& bias, 
                         const std::string& name) {
   const double bound = 1 / std::sqrt(static_cast<double>(weight.numel() / weight.size(0)));
   uniform_(weight, bound, draws, name + ".weight");
-  uniform_(bias, bound, draws, name + ".bias");
+  if (bias.defined()) uniform_(bias, bound, draws, name + ".bias");
 }
 
 void xavier_uniform_(const torch::Tensor& parameter, Draws& draws, std::string_view name) {

@@ -97,6 +97,7 @@ void TrainConfig::fields(Fields& f) {
     "decay of a moving average of weights and buffers, kept as ema.safetensors (timm's ModelEma); 0: none")
       .range(0, 1);
   f("ema_warmup", ema_warmup, "the average follows closely at first: 1 - step^-2/3 until ema_decay (timm)");
+  f("ema_start", ema_start, "steps in which the average is a plain copy of the weights").range(0);
   f("seed", seed, "of weights, order, augmentation and masks").range(0);
   f("workers", workers, "threads that read and decode").range(0, 1024);
   f("prefetch", prefetch, "finished batches held ready").range(1, 1024);

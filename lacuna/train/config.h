@@ -8,6 +8,7 @@
 #include "lacuna/core/config.h"
 #include "lacuna/data/audio.h"
 #include "lacuna/data/loader.h"
+#include "lacuna/data/motion.h"
 #include "lacuna/data/transform.h"
 #include "lacuna/data/video.h"
 #include "lacuna/method/method.h"
@@ -76,6 +77,7 @@ struct TrainConfig {
   bool grad_checkpointing = false;  ///< nn::ActivationCheckpointing
   double ema_decay = 0;             ///< of the weights' moving average (nn::Ema); 0: none is kept
   bool ema_warmup = false;          ///< nn::ema_warmup
+  int64_t ema_start = 0;            ///< steps in which the average is a plain copy
   int64_t seed = 0;
   int64_t workers = 2;
   int64_t prefetch = 4;
@@ -114,6 +116,7 @@ class RunConfig {
   data::AugmentConfig augment;  ///< of pictures
   data::AudioConfig audio;      ///< of sound
   data::VideoConfig video;      ///< of films
+  data::MotionConfig motion;    ///< of motions
   TrainConfig train;
   HealthConfig health;
   ConfigTable table;

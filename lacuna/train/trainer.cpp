@@ -353,10 +353,15 @@ void Trainer::after_step(const StepResult& result, const std::vector<Batch>& bat
   shown_loss_ = std::isfinite(shown_loss_) ? 0.95 * shown_loss_ + 0.05 * result.loss : result.loss;
   for (const auto& batch : batches) items_ += static_cast<double>(batch.size() * world());
   method_->after_step(progress());
-  const auto& train = config_->train;
-  if (average_) average_->update(train.ema_warmup ? nn::ema_warmup(train.ema_decay, step_) : train.ema_decay);
+  if (average_) average_->update(average_decay());
   if (step_ % config_->train.log_every == 0 || step_ == 1 || step_ == plan_.steps)
     log_step(result, lr, plan_.effective_batch);
+}
+
+double Trainer::average_decay() const {
+  const auto& train = config_->train;
+  if (step_ <= train.ema_start) return 0;  // a plain copy
+  return train.ema_warmup ? nn::ema_warmup(train.ema_decay, step_) : train.ema_decay;
 }
 
 Progress Trainer::progress() const {

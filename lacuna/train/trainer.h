@@ -59,6 +59,7 @@ class Trainer {
   void step_once();
   Progress progress() const;  ///< after step_ steps
   void after_step(const StepResult& result, const std::vector<Batch>& batches, double lr);
+  double average_decay() const;  ///< of the step just taken
   void skip_step(const StepResult& result, const std::vector<Batch>& batches);
   void note_overflow();
   void log_step(const StepResult& result, double lr, int64_t items);

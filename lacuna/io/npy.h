@@ -1,0 +1,24 @@
+#pragma once
+// The header of NumPy's .npy arrays.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "lacuna/io/file.h"
+
+namespace lacuna::io {
+
+/// What a .npy header says (numpy.lib.format, versions 1 to 3).
+struct NpyHeader {
+  std::string type;  ///< as written, with its quotes: "'|u1'", "'<u2'", "'<f4'"
+  std::vector<int64_t> shape;
+  size_t data_begin = 0;  ///< where the values begin
+};
+
+/// Whether bytes begin as such an array does.
+bool is_npy(Bytes bytes);
+/// Error naming `name`: cut short, not as NumPy writes it, or stored column by column.
+NpyHeader parse_npy_header(Bytes bytes, const std::string& name);
+
+}  // namespace lacuna::io
