@@ -40,7 +40,7 @@ std::string scheme_of_files(const fs::path& folder) {
     const std::string extension = entry->path().extension().string();
     if (is_picture_extension(extension)) return "imagefolder";
     if (is_sound_extension(extension)) return "audio";
-    if (is_video_extension(extension)) return "video";
+    if (is_film_extension(extension)) return "video";
     if (is_motion_extension(extension)) return "motion";
   }
   return "imagefolder";

@@ -10,6 +10,7 @@
 #include "lacuna/data/subset.h"
 #include "lacuna/eval/generate.h"
 #include "lacuna/eval/motion_metrics.h"
+#include "lacuna/io/animation.h"
 #include "lacuna/io/image.h"
 #include "lacuna/method/humanmac.h"
 #include "lacuna/train/motion_picture.h"
@@ -17,9 +18,8 @@
 namespace lacuna::eval {
 namespace {
 
-constexpr int64_t kRows = 512;      // motions denoised at once
-constexpr int64_t kAnimated = 160;  // pixels of a figure
-constexpr int64_t kShown = 5;       // futures in an animation
+constexpr int64_t kRows = 512;     // motions denoised at once
+constexpr double kPlainRate = 25;  // of an animation whose rate is not known
 
 const HumanMAC& model_of(const Model& model) {
   const auto* method = dynamic_cast<const HumanMAC*>(model.method.get());
@@ -119,20 +119,6 @@ Result forecast(const Request& request) {
   return result;
 }
 
-/// A figure for the truth, then the first futures, frame by frame.
-std::string animation(const Tensor& truth, const Tensor& futures, const std::vector<int64_t>& parents,
-                      int64_t seen, double rate) {
-  const int64_t T = truth.size(0), shown = std::min(kShown, futures.size(0));
-  const double radius =
-      std::max(train::motion_radius(truth), train::motion_radius(futures.slice(0, 0, shown)));
-  std::vector<bool> dark(static_cast<size_t>(T), true), observed;
-  for (int64_t t = 0; t < T; ++t) observed.push_back(t < seen);
-  std::vector<Tensor> columns{train::draw_poses(truth, parents, dark, kAnimated, radius)};
-  for (int64_t k = 0; k < shown; ++k)
-    columns.push_back(train::draw_poses(futures[k], parents, observed, kAnimated, radius));
-  return train::encode_apng(torch::cat(columns, 2), rate > 0 ? rate : 25);
-}
-
 MotionCompletion completion_of(const MotionDiffuser& model, const Tensor& trajectory,
                                const GenerateConfig& config) {
   if (config.mode == "predict") return model.prediction(trajectory);
@@ -166,6 +152,7 @@ Generated generate_motions(const Model& model, std::shared_ptr<data::Dataset> da
   const auto& diffuser = model_of(model).model();
   const auto& parents = model.config->motion.parents;
   const int64_t his = diffuser.config().mask.t_his;
+  const double rate = model.config->motion.rate > 0 ? model.config->motion.rate : kPlainRate;
   const auto windows = read_windows(model, dataset, config);
   const auto futures = futures_of(diffuser, completion_of(diffuser, windows.trajectory, config.generate),
                                   config.generate, static_cast<uint64_t>(config.seed));
@@ -179,7 +166,7 @@ Generated generate_motions(const Model& model, std::shared_ptr<data::Dataset> da
     std::snprintf(name, sizeof name, "%05lld.png", static_cast<long long>(n));
     if (config.generate.animate)
       out.files[str("animations/", name)] =
-          animation(truth[n], motions[n], parents, his, model.config->motion.rate);
+          io::encode_apng(train::motion_animation(truth[n], motions[n], parents, his), rate);
     Preview strip;
     strip.motion = truth.slice(0, n, n + 1);
     strip.observed = his;

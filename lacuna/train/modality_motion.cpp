@@ -10,6 +10,9 @@
 namespace lacuna::train {
 namespace {
 
+constexpr int64_t kAnimated = 3;   // motions one below another
+constexpr double kPlainRate = 25;  // of an animation whose rate is not known
+
 class Motions final : public Modality {
  public:
   std::string items() const override { return "motions"; }
@@ -50,6 +53,15 @@ class Motions final : public Modality {
 
   Tensor panel(const Preview& preview, const RunConfig& config) const override {
     return motion_panel(preview, config.motion.parents);
+  }
+
+  Animation animation(const Preview& preview, const RunConfig& config) const override {
+    if (!preview.futures.defined()) return {};
+    std::vector<Tensor> rows;
+    for (int64_t b = 0; b < std::min(kAnimated, preview.motion.size(0)); ++b)
+      rows.push_back(
+          motion_animation(preview.motion[b], preview.futures[b], config.motion.parents, preview.observed));
+    return {torch::cat(rows, 1), config.motion.rate > 0 ? config.motion.rate : kPlainRate};
   }
 
   /// Squared error of the first future, against the last observed pose kept and against its speed kept.

@@ -1,14 +1,12 @@
 #include "lacuna/train/motion_picture.h"
 
 #include <torch/torch.h>
-#include <zlib.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 
 #include "lacuna/core/error.h"
-#include "lacuna/io/image.h"
 #include "lacuna/train/caption.h"
 
 namespace lacuna::train {
@@ -17,6 +15,7 @@ namespace {
 
 constexpr uint8_t kPaper = 250, kInk = 45;
 constexpr std::array<uint8_t, 3> kSeen{60, 60, 60}, kPredicted{214, 92, 42};
+constexpr int64_t kAnimatedPose = 160, kAnimatedFutures = 5;
 constexpr int64_t kFrames = 10, kPose = 96, kGap = 8, kTitle = 2 * kGlyphHeight + 6;
 
 /// Pixels of one picture.
@@ -57,33 +56,6 @@ std::vector<int64_t> spread_frames(int64_t frames, int64_t count) {
 
 /// poses [N, size, size, 3] beside one another: [size, N size, 3].
 Tensor in_a_row(const Tensor& poses) { return poses.permute({1, 0, 2, 3}).flatten(1, 2); }
-
-std::string big_endian(uint32_t value) {
-  return {static_cast<char>(value >> 24), static_cast<char>(value >> 16), static_cast<char>(value >> 8),
-          static_cast<char>(value)};
-}
-
-std::string short_big_endian(uint32_t value) {
-  return {static_cast<char>(value >> 8), static_cast<char>(value)};
-}
-
-std::string chunk(const std::string& type, const std::string& data) {
-  const std::string body = type + data;
-  const auto crc = crc32(0, reinterpret_cast<const Bytef*>(body.data()), static_cast<uInt>(body.size()));
-  return big_endian(static_cast<uint32_t>(data.size())) + body + big_endian(static_cast<uint32_t>(crc));
-}
-
-/// The compressed pixels of a PNG file.
-std::string pixel_data(const std::string& png) {
-  std::string out;
-  for (size_t at = 8; at + 12 <= png.size();) {
-    const auto byte = [&](size_t i) { return static_cast<uint32_t>(static_cast<uint8_t>(png[at + i])); };
-    const size_t length = byte(0) << 24 | byte(1) << 16 | byte(2) << 8 | byte(3);
-    if (png.compare(at + 4, 4, "IDAT") == 0) out += png.substr(at + 8, length);
-    at += length + 12;
-  }
-  return out;
-}
 
 }  // namespace
 
@@ -133,22 +105,16 @@ Tensor motion_panel(const Preview& preview, const std::vector<int64_t>& parents)
   return panel;
 }
 
-std::string encode_apng(const Tensor& frames, double rate) {
-  const int64_t count = frames.size(0);
-  const auto height = static_cast<uint32_t>(frames.size(1)), width = static_cast<uint32_t>(frames.size(2));
-  const auto delay = static_cast<uint32_t>(std::lround(1000 / std::clamp(rate, 0.1, 1000.0)));
-  std::string out = "\x89PNG\r\n\x1a\n";
-  out += chunk("IHDR", big_endian(width) + big_endian(height) + std::string("\x08\x02\x00\x00\x00", 5));
-  out += chunk("acTL", big_endian(static_cast<uint32_t>(count)) + big_endian(0));
-  uint32_t number = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    out += chunk("fcTL", big_endian(number++) + big_endian(width) + big_endian(height) + big_endian(0) +
-                             big_endian(0) + short_big_endian(delay) + short_big_endian(1000) +
-                             std::string(2, '\0'));
-    const auto pixels = pixel_data(io::encode_png(frames[i].contiguous()));
-    out += i == 0 ? chunk("IDAT", pixels) : chunk("fdAT", big_endian(number++) + pixels);
-  }
-  return out + chunk("IEND", "");
+Tensor motion_animation(const Tensor& truth, const Tensor& futures, const std::vector<int64_t>& parents,
+                        int64_t observed) {
+  const int64_t T = truth.size(0), shown = std::min(kAnimatedFutures, futures.size(0));
+  const double radius = std::max(motion_radius(truth), motion_radius(futures.slice(0, 0, shown)));
+  std::vector<bool> dark(static_cast<size_t>(T), true), seen;
+  for (int64_t t = 0; t < T; ++t) seen.push_back(t < observed);
+  std::vector<Tensor> columns{draw_poses(truth, parents, dark, kAnimatedPose, radius)};
+  for (int64_t k = 0; k < shown; ++k)
+    columns.push_back(draw_poses(futures[k], parents, seen, kAnimatedPose, radius));
+  return torch::cat(columns, 2);
 }
 
 }  // namespace lacuna::train

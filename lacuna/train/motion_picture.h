@@ -22,7 +22,9 @@ double motion_radius(const Tensor& motion);
 /// to right, the observed ones first.
 Tensor motion_panel(const Preview& preview, const std::vector<int64_t>& parents);
 
-/// An animated PNG of frames [T, H, W, 3] uint8, endlessly, `rate` frames a second.
-std::string encode_apng(const Tensor& frames, double rate);
+/// [T, H, W, 3] uint8: the true motion [T, J, 3], and beside it the first of its futures [K, T, J, 3], of
+/// which the first `observed` frames were seen.
+Tensor motion_animation(const Tensor& truth, const Tensor& futures, const std::vector<int64_t>& parents,
+                        int64_t observed);
 
 }  // namespace lacuna::train
