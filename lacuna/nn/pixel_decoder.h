@@ -18,7 +18,7 @@ struct PixelDecoderConfig {
   std::string type = "linear";
   int64_t embed_dim = 0, depth = 2;
   std::vector<int64_t> depths{2, 6, 2, 2}, num_heads{16};
-  int64_t window_size = 7;
+  int64_t window_size = 6;
   double mlp_ratio = 4.0;
   void fields(Fields& f);
   /// What follows from the type unless it is given. `prefix`: where the keys stand ("decoder").

@@ -5,6 +5,7 @@
 #include <torch/torch.h>
 
 #include "lacuna/core/error.h"
+#include "lacuna/nn/pixel_decoder.h"
 #include "tests/support/tiny.h"
 
 namespace lacuna {
@@ -173,6 +174,23 @@ std::string decoder_refusal(const std::vector<std::string>& settings) {
     return error.what();
   }
   return "";
+}
+
+// Behind Swin-B at 192 pixels the defaults are the paper's inverse Swin-T, 27.5 M parameters besides the
+// embedding.
+TEST(SimMIM, TheInverseSwinsDefaultsFitThePapersEncoder) {
+  nn::PixelDecoderConfig config;
+  ConfigTable table;
+  table.add("decoder", config);
+  table.set("decoder.type", "inverse-swin", "test");
+  config.resolve(table, "decoder");
+  const auto decoder = nn::make_pixel_decoder(
+      config, {.dim = 1024, .grid = {6, 6}, .stride = {32, 32}, .patch = {4, 4}, .in_chans = 3});
+  EXPECT_EQ(decoder->grid(), (Size2{48, 48}));
+  EXPECT_EQ(decoder->stride(), (Size2{4, 4}));
+  int64_t count = 0;
+  for (const auto& parameter : decoder->parameters()) count += parameter.numel();
+  EXPECT_NEAR(static_cast<double>(count), 27.5e6 + 1024 * 768, 0.05e6);
 }
 
 TEST(SimMIM, RefusesDecodersThatDoNotFit) {
