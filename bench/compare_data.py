@@ -3,7 +3,7 @@
 
 The same files, sizes and augmentation; one thread each; contestants take turns, each turn in a process of its own. The figure is images per
 second of CPU time, which other programs on the machine disturb least. Sets: small (128 -> 128 pixels), photos and mosaics (500x375 -> 224),
-made by bench/make_jpegs.py. Beside them Lacuna from a packed file (`lacuna data pack`), where nothing is decoded.
+made by bench/make_jpegs.py. Beside them Lacuna from packed files (`lacuna data pack`), as they are and shrunk to 256 pixels, where nothing is decoded.
 
 usage: compare_data.py [--turns 3] [--images 1000] [--folder /tmp/lacuna-bench] [--sets small,photos,mosaics] [--write]
 (needs tools/setup_peers.sh; a peer that is not installed is named and left out; --write: bench/results/data.json)
@@ -20,7 +20,7 @@ from contest import ROOT, median_and_range, run_json, take_turns, write_results
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 SETS = {"small": 128, "photos": 224, "mosaics": 224}
-BATCH, WARMUP = 50, 100
+BATCH, WARMUP, SHRUNK = 50, 100, 256
 PEERS = {"pillow": "torchvision, Pillow", "v2": "torchvision v2, Pillow", "simd": "torchvision, Pillow-SIMD",
          "simplejpeg": "torchvision v2, simplejpeg", "dali": "DALI (CPU)"}
 
@@ -155,21 +155,23 @@ def their_turn(name, folder, side):
 
 
 def prepare(options):
-    """The pictures, and a packed file of each set."""
+    """The pictures, and packed files of each set."""
     made = subprocess.run([sys.executable, ROOT / "bench/make_jpegs.py", options.folder, "--source", options.source])
     if made.returncode:
         raise SystemExit(made.returncode)
     for kind in options.sets.split(","):
-        file = options.folder / f"{kind}.pack"
-        if not file.exists():
-            subprocess.run([options.program, "data", "pack", "--data", f"imagefolder:{options.folder / kind}", "--out", file], check=True,
-                           stdout=subprocess.DEVNULL)
+        for file, side in ((f"{kind}.pack", 0), (f"{kind}-{SHRUNK}.pack", SHRUNK)):
+            if (side == 0 or kind != "small") and not (options.folder / file).exists():
+                subprocess.run([options.program, "data", "pack", "--data", f"imagefolder:{options.folder / kind}", "--out", options.folder / file,
+                                "--side", str(side)], check=True, stdout=subprocess.DEVNULL)
 
 
 def compare(options, kind):
     folder, side = options.folder / kind, SETS[kind]
     contestants = {"lacuna": lambda: our_turn(options, f"imagefolder:{folder}", side),
                    "lacuna, packed": lambda: our_turn(options, f"packed:{folder}.pack", side)}
+    if kind != "small":
+        contestants[f"lacuna, packed at {SHRUNK}"] = lambda: our_turn(options, f"packed:{folder}-{SHRUNK}.pack", side)
     for peer, name in PEERS.items():
         contestants[name] = lambda peer=peer: their_turn(peer, folder, side)
     results, left_out = take_turns(contestants, options.turns, lambda result: f"{result['items_per_cpu_s']:.0f} images/s of CPU")
