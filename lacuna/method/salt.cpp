@@ -141,8 +141,8 @@ void SALT::prepare_training() {
   teacher_->to(parameters().front().device());
 }
 
-// Training has called prepare_training(), which insists on weights; what only rehearses a step (bench, dry run)
-// makes do with a teacher that knows nothing.
+// Training has called prepare_training(), which insists on weights; what only rehearses a step (bench, dry
+// run) makes do with a teacher that knows nothing.
 void SALT::ensure_teacher() {
   if (!config_.frozen_teacher() || teacher_) return;
   if (!config_.teacher.weights.empty()) return prepare_training();
@@ -264,7 +264,9 @@ Preview SALT::preview(const Batch& batch, Draws& draws) {
   const auto units =
       target::cube_units(nn::gather_tokens(cubes, masks.targets), encoder.in_chans, config_.loss.norm_pix);
   const auto pixels = part.predicted.to(torch::kFloat) * units.deviation + units.mean;
-  cubes = cubes.scatter(1, masks.targets.unsqueeze(-1).expand_as(pixels), pixels);
+  // What the cut to one length left in neither list is shown in the mean colour, not as if it were predicted.
+  cubes = cubes.masked_fill(seen.logical_not().unsqueeze(-1), 0)
+              .scatter(1, masks.targets.unsqueeze(-1).expand_as(pixels), pixels);
   shown.predicted_video = target::uncube(cubes, encoder);
   return shown;
 }

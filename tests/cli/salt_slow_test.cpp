@@ -102,7 +102,7 @@ TEST(Salt, MovingTeacherAndEvaluations) {
   EXPECT_EQ(probe["settings"]["heads"].size(), 2U);
   EXPECT_TRUE(probe["metrics"]["top1"].is_number());
   const auto told = eval("correlation", {"eval.epochs=2", "eval.max_train=40", "eval.max_test=16"});
-  EXPECT_EQ(told["metrics"]["checkpoints"], 4);
+  EXPECT_GE(told["metrics"]["checkpoints"].get<int>(), 4);
   EXPECT_LE(told["metrics"]["r2"].get<double>(), 1);
   EXPECT_EQ(eval("knn", {"eval.weights=ema", "eval.max_test=16"})["protocol"], "knn");
 }
