@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "lacuna/core/error.h"
+
 namespace lacuna::mask {
 
 namespace {
@@ -19,7 +21,9 @@ Shuffle in_raster_order(const torch::Tensor& hidden, int64_t patches) {
 }  // namespace
 
 void HardConfig::fields(Fields& f) {
-  f("type", type, "how hidden patches are chosen").choices({"hpm"});
+  f("type", type,
+    "how hidden patches are chosen: hpm, at random or by the teacher; UM-MAE's regular or block pattern")
+      .choices({"hpm", "regular", "block"});
   f("ratio", ratio, "share of the patches that is hidden").range(0, 1);
   f("guide", guide, "hide what the teacher predicts to be hard; false: all at random");
   f("hard_start", hard_start, "share of the hidden patches chosen by hardness when training begins")
@@ -51,6 +55,57 @@ Shuffle easy_shuffle(const HardConfig& config, int64_t samples, int64_t patches,
                      Draws& draws) {
   const auto order = draws.normal("noise", {samples, patches}).argsort(/*stable=*/true, 1, false);
   return in_raster_order(order.slice(1, kept_patches(patches, config.ratio)).to(device), patches);
+}
+
+namespace {
+
+constexpr int64_t kCell = 2;  // side of a cell of the regular mask
+constexpr double kPatternRatio = 0.75;
+
+/// [B, h/2, w/2] corners, 0 .. 3 -> [B, h, w] bool, true = stays.
+torch::Tensor one_of_each_cell(const torch::Tensor& corner) {
+  const auto one = at::one_hot(corner, kCell * kCell);  // [B, h/2, w/2, 4]
+  return one.view({corner.size(0), corner.size(1), corner.size(2), kCell, kCell})
+      .transpose(2, 3)
+      .reshape({corner.size(0), corner.size(1) * kCell, corner.size(2) * kCell})
+      .to(torch::kBool);
+}
+
+torch::Tensor regular(int64_t samples, Size2 grid, Draws& draws) {
+  constexpr int64_t kCorners = kCell * kCell;
+  const int64_t cells = grid.area() / kCorners;
+  const int64_t rows = (grid.area() / 2 + kCorners - 1) / kCorners * kCorners;
+  const auto corner = draws.permutation("regular", samples, rows).slice(1, 0, cells).remainder(kCorners);
+  return one_of_each_cell(corner.reshape({samples, grid.h / kCell, grid.w / kCell}));
+}
+
+torch::Tensor block(int64_t samples, Size2 grid, Draws& draws) {
+  const auto place = draws.uniform("block", {samples, 2});
+  const auto inside = [&](int64_t side, int64_t which) {  // [B, side] bool
+    const auto begin = (place.select(1, which) * static_cast<double>(side / 2)).floor().unsqueeze(1);
+    const auto at = torch::arange(side, torch::kFloat).unsqueeze(0);
+    return at.ge(begin).logical_and(at.lt(begin + static_cast<double>(side / 2)));
+  };
+  return inside(grid.h, 0).unsqueeze(2).logical_and(inside(grid.w, 1).unsqueeze(1));
+}
+
+}  // namespace
+
+void check_pattern(const HardConfig& config, Size2 grid) {
+  if (config.ratio != kPatternRatio)
+    fail(str("mask.ratio ", config.ratio), str("mask.type = ", config.type, " hides three quarters"),
+         "use mask.ratio = 0.75");
+  if (grid.h % kCell != 0 || grid.w % kCell != 0)
+    fail(str("mask.type ", config.type),
+         str("the grid of patches, ", grid.h, " x ", grid.w, ", has an odd side"),
+         "choose another encoder.img_size or patch_size");
+}
+
+Shuffle pattern_shuffle(const HardConfig& config, int64_t samples, Size2 grid, torch::Device device,
+                        Draws& draws) {
+  const auto stays = config.type == "regular" ? regular(samples, grid, draws) : block(samples, grid, draws);
+  const auto hidden = stays.flatten(1).logical_not().to(torch::kByte).to(device);
+  return {hidden.argsort(/*stable=*/true, 1, false), grid.area() / (kCell * kCell)};
 }
 
 // As the official code has it: the ranks of an argsort, and not of its inverse, are compared.

@@ -58,7 +58,12 @@ void HPMConfig::resolve(const ConfigTable& table) {
   encoder.resolve(table, "encoder");
   mask::check_ratio(patches(), mask.ratio);
   nn::check_decoder(decoder);
-  if (!table.is_set("mask.guide")) mask.guide = learns();
+  const bool pattern = mask.type != "hpm";
+  if (pattern) mask::check_pattern(mask, encoder.grid());
+  if (!table.is_set("mask.guide")) mask.guide = learns() && !pattern;
+  if (mask.guide && pattern)
+    fail("mask.guide", str("mask.type = ", mask.type, " hides what its pattern says"),
+         "use mask.guide = false, or mask.type = hpm");
   if (mask.guide && !learns())
     fail("mask.guide", "nothing predicts losses with loss.learn = none", "use mask.guide = false");
   if (learns() && hidden() < 2)
@@ -235,6 +240,8 @@ Tensor HPM::teacher_loss(const Tensor& image) const {
 
 // While nothing is chosen by hardness the teacher need not look.
 mask::Shuffle HPM::draw_mask(const Tensor& image, Draws& draws) const {
+  if (config_.mask.type != "hpm")
+    return mask::pattern_shuffle(config_.mask, image.size(0), config_.encoder.grid(), image.device(), draws);
   const int64_t hard = hard_count();
   if (hard == 0)
     return mask::easy_shuffle(config_.mask, image.size(0), config_.patches(), image.device(), draws);

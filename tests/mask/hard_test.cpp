@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include "lacuna/core/error.h"
+
 namespace lacuna::mask {
 namespace {
 
@@ -48,6 +50,43 @@ TEST(HardMask, SecondaryMaskLeavesItsShare) {
   RecordedDraws draws({{"vis_noise", torch::tensor({{0.3F, 0.1F, 0.9F, 0.2F}})}});  // argsort 1 3 0 2
   const auto blank = blank_visible({.vis_mask_ratio = 0.5}, 1, 4, torch::kCPU, draws);
   EXPECT_TRUE(blank.equal(torch::tensor({{false, true, false, true}})));
+}
+
+TEST(HardMask, RegularLeavesOneOfEachTwoByTwo) {
+  // 2 x 4 patches: two cells, R = 4 rows; corners 3 and 1.
+  RecordedDraws draws({{"regular", torch::tensor({{3, 1, 0, 2}})}});
+  const HardConfig config{.type = "regular"};
+  check_pattern(config, {2, 4});
+  const auto shuffle = pattern_shuffle(config, 1, {2, 4}, torch::kCPU, draws);
+  EXPECT_EQ(shuffle.kept_count, 2);
+  // Cell 0's lower right corner is patch 5, cell 1's upper right one patch 3.
+  EXPECT_TRUE(shuffle.kept().equal(torch::tensor({{3, 5}})));
+  EXPECT_TRUE(shuffle.hidden().equal(torch::tensor({{0, 1, 2, 4, 6, 7}})));
+}
+
+TEST(HardMask, RegularDealsCornersInEqualNumbers) {
+  // 14 x 14: R = 100 rows, 25 of each corner, of which 49 are used.
+  SeededDraws draws(3);
+  const auto kept = pattern_shuffle({.type = "regular"}, 8, {14, 14}, torch::kCPU, draws).kept();
+  ASSERT_EQ(kept.size(1), 49);
+  const auto row = kept.div(14, "floor"), column = kept.remainder(14);
+  const auto corner = row.remainder(2) * 2 + column.remainder(2);
+  const auto cell = row.div(2, "floor") * 7 + column.div(2, "floor");
+  for (int64_t b = 0; b < 8; ++b) {
+    EXPECT_EQ(std::get<0>(cell[b].sort()).diff().eq(1).sum().item<int64_t>(), 48);  // each cell once
+    EXPECT_LE(torch::bincount(corner[b]).max().item<int64_t>(), 25);
+  }
+}
+
+TEST(HardMask, BlockIsARectangleOfHalfTheSides) {
+  RecordedDraws draws({{"block", torch::tensor({{0.99F, 0.5F}})}});
+  const auto shuffle = pattern_shuffle({.type = "block"}, 1, {4, 4}, torch::kCPU, draws);
+  EXPECT_TRUE(shuffle.kept().equal(torch::tensor({{5, 6, 9, 10}})));  // from row 1, column 1
+}
+
+TEST(HardMask, PatternsRefuseOtherRatiosAndOddGrids) {
+  EXPECT_THROW(check_pattern({.type = "block", .ratio = 0.6}, {4, 4}), Error);
+  EXPECT_THROW(check_pattern({.type = "regular"}, {4, 5}), Error);
 }
 
 }  // namespace
