@@ -30,6 +30,7 @@ class LayerNorm : public torch::nn::Module {
  public:
   LayerNorm(int64_t dim, double eps);
   Tensor forward(const Tensor& x) const;
+  double eps() const { return eps_; }
 
   Tensor weight, bias;
 
@@ -46,6 +47,8 @@ class Attention : public torch::nn::Module {
  public:
   Attention(int64_t dim, int64_t num_heads, bool qkv_bias);
   Tensor forward(const Tensor& x) const;
+  /// x + forward(norm x).
+  Tensor residual(const Tensor& x, const LayerNorm& norm) const;
 
  private:
   int64_t num_heads_;
@@ -57,6 +60,8 @@ class Mlp : public torch::nn::Module {
  public:
   Mlp(int64_t dim, int64_t hidden_dim);
   Tensor forward(const Tensor& x) const;
+  /// x + forward(norm x).
+  Tensor residual(const Tensor& x, const LayerNorm& norm) const;
   const std::shared_ptr<Linear>& fc2() const { return fc2_; }
 
  private:
@@ -84,8 +89,8 @@ struct BlockConfig {
 class Block : public torch::nn::Module {
  public:
   Block(const BlockConfig& config, std::string name);
-  /// x [B, N, D]; `draws` null: evaluation, no drop path.
-  Tensor forward(const Tensor& x, Draws* draws) const;
+  /// x [B, N, D] -> tokens `from` to N of the result; `draws` null: evaluation, no drop path.
+  Tensor forward(const Tensor& x, Draws* draws, int64_t from = 0) const;
 
  private:
   Tensor residual(const Tensor& branch, const std::shared_ptr<LayerScale>& scale, const char* part,
