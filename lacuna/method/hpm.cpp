@@ -124,11 +124,11 @@ Tensor HPMNetwork::decoder_tokens(const Tensor& latent, const Tensor& order) con
 }
 
 Tensor HPMNetwork::reconstruct(const Tensor& tokens, int64_t skip) const {
-  return decoder_->predict(decoder_->run_blocks(tokens).slice(1, encoder_->prefix_tokens() + skip));
+  return decoder_->predict(decoder_->run_blocks(tokens, encoder_->prefix_tokens() + skip));
 }
 
 Tensor HPMNetwork::predict_loss(const Tensor& tokens, int64_t skip) const {
-  return losspred_->predict_mean(losspred_->run_blocks(tokens).slice(1, encoder_->prefix_tokens() + skip))
+  return losspred_->predict_mean(losspred_->run_blocks(tokens, encoder_->prefix_tokens() + skip))
       .to(torch::kFloat);
 }
 

@@ -85,18 +85,18 @@ Tensor MAE::encode(const Tensor& image, const mask::Shuffle& shuffle, Draws* dra
       encoder_->run_blocks(encoder_->prepend_class(visible), is_training() ? draws : nullptr));
 }
 
-// The hidden patches are the last L-K tokens. [B, prefix+L, Dd].
-Tensor MAE::decode(const Tensor& latent, const mask::Shuffle& shuffle) const {
-  return decoder_->run_blocks(decoder_input_->forward(latent, shuffle.order));
+// The hidden patches are the last L-K tokens. [B, prefix+L-from, Dd].
+Tensor MAE::decode(const Tensor& latent, const mask::Shuffle& shuffle, int64_t from) const {
+  return decoder_->run_blocks(decoder_input_->forward(latent, shuffle.order), from);
 }
 
 Tensor MAE::predict_all(const Tensor& latent, const mask::Shuffle& shuffle) const {
-  const auto patches = decode(latent, shuffle).slice(1, encoder_->prefix_tokens());
+  const auto patches = decode(latent, shuffle, encoder_->prefix_tokens());
   return nn::gather_tokens(decoder_->predict(patches), shuffle.restore());
 }
 
 Tensor MAE::predict_hidden(const Tensor& latent, const mask::Shuffle& shuffle) const {
-  const auto patches = decode(latent, shuffle).slice(1, encoder_->prefix_tokens() + shuffle.kept_count);
+  const auto patches = decode(latent, shuffle, encoder_->prefix_tokens() + shuffle.kept_count);
   return decoder_->predict(patches);
 }
 

@@ -53,7 +53,7 @@ class MAE : public Method {
   Tensor target(const Tensor& image) const;
 
  private:
-  Tensor decode(const Tensor& latent, const mask::Shuffle& shuffle) const;
+  Tensor decode(const Tensor& latent, const mask::Shuffle& shuffle, int64_t from) const;
 
   MAEConfig config_;
   std::shared_ptr<nn::ViT> encoder_;

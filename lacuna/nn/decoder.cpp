@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include "lacuna/core/error.h"
+#include "lacuna/nn/activation_checkpoint.h"
 #include "lacuna/nn/init.h"
 #include "lacuna/nn/vit.h"
 
@@ -69,8 +70,15 @@ void DecoderStack::initialize(Draws& draws) {
 
 // A view of its own: where several stacks read the same tokens, the gradients of each are summed first, so
 // that the sum is the same to the bit whether blocks are checkpointed or not.
-Tensor DecoderStack::run_blocks(const Tensor& tokens) const {
-  return nn::run_blocks(blocks_, tokens.view_as(tokens), nullptr);
+Tensor DecoderStack::run_blocks(const Tensor& tokens, int64_t from) const {
+  auto x = tokens.view_as(tokens);
+  for (const auto& block : blocks_) {
+    const int64_t first = block == blocks_.back() ? from : 0;
+    x = run_block(
+        [&block = *block, first](const auto& in) { return block.forward(in[0], nullptr, nullptr, first); },
+        {x});
+  }
+  return x;
 }
 
 Tensor DecoderStack::predict(const Tensor& tokens) const { return pred_->forward(norm_->forward(tokens)); }

@@ -44,8 +44,8 @@ class DecoderStack : public torch::nn::Module {
   DecoderStack(const DecoderConfig& config, int64_t outputs, const std::string& suffix = "");
   /// Linear layers Xavier uniform.
   void initialize(Draws& draws);
-  /// All blocks: [B, N, Dd] -> [B, N, Dd].
-  Tensor run_blocks(const Tensor& tokens) const;
+  /// All blocks: [B, N, Dd] -> [B, N-from, Dd], tokens `from` to N: all that the last block's MLP computes.
+  Tensor run_blocks(const Tensor& tokens, int64_t from = 0) const;
   /// Norm and head of tokens behind the blocks: [..., Dd] -> [..., outputs]. Give only those that are needed.
   Tensor predict(const Tensor& tokens) const;
   /// The mean over the outputs, [...]: the same number from a head of one row, the mean of all.

@@ -5,9 +5,17 @@
 #include "lacuna/core/error.h"
 #include "lacuna/nn/activation_checkpoint.h"
 #include "lacuna/nn/attention.h"
+#include "lacuna/nn/kernels/branch.h"
 #include "lacuna/nn/rotary.h"
 
 namespace lacuna::nn {
+
+namespace {
+
+kernels::NormWeights weights_of(const LayerNorm& norm) { return {norm.weight, norm.bias, norm.eps()}; }
+kernels::LinearWeights weights_of(const Linear& linear) { return {linear.weight, linear.bias}; }
+
+}  // namespace
 
 Linear::Linear(int64_t in_features, int64_t out_features, bool with_bias) {
   weight = register_parameter("weight", torch::zeros({out_features, in_features}));
@@ -45,12 +53,23 @@ Tensor Attention::forward(const Tensor& x, const Rotation* rotation) const {
   return proj_->forward(self_attention(qkv, num_heads_));
 }
 
+Tensor Attention::residual(const Tensor& x, const LayerNorm& norm) const {
+  if (!kernels::serves(x) || !is_short(x)) return x + forward(norm.forward(x));
+  return kernels::attention_branch(x, weights_of(norm), weights_of(*qkv_), weights_of(*proj_), num_heads_,
+                                   {{}, {}, x.size(1)});
+}
+
 Mlp::Mlp(int64_t dim, int64_t hidden_dim) {
   fc1_ = register_module("fc1", std::make_shared<Linear>(dim, hidden_dim));
   fc2_ = register_module("fc2", std::make_shared<Linear>(hidden_dim, dim));
 }
 
 Tensor Mlp::forward(const Tensor& x) const { return fc2_->forward(at::gelu(fc1_->forward(x))); }
+
+Tensor Mlp::residual(const Tensor& x, const LayerNorm& norm) const {
+  if (!kernels::serves(x)) return x + forward(norm.forward(x));
+  return kernels::mlp_branch(x, weights_of(norm), weights_of(*fc1_), weights_of(*fc2_));
+}
 
 LayerScale::LayerScale(int64_t dim, double init_value) {
   gamma = register_parameter("gamma", torch::full({dim}, init_value));
@@ -76,8 +95,11 @@ Tensor Block::residual(const Tensor& branch, const std::shared_ptr<LayerScale>& 
 
 std::vector<std::shared_ptr<Linear>> Block::branch_ends() const { return {attn_->proj(), mlp_->fc2()}; }
 
-Tensor Block::forward(const Tensor& x, Draws* draws, const Rotation* rotation) const {
-  const auto mixed = x + residual(attn_->forward(norm1_->forward(x), rotation), ls1_, ".drop_path1", draws);
+Tensor Block::forward(const Tensor& x, Draws* draws, const Rotation* rotation, int64_t from) const {
+  const bool plain = !ls1_ && (!draws || drop_path_ == 0) && rotation == nullptr;
+  if (plain) return mlp_->residual(attn_->residual(x, *norm1_).slice(1, from), *norm2_);
+  const auto all = x + residual(attn_->forward(norm1_->forward(x), rotation), ls1_, ".drop_path1", draws);
+  const auto mixed = all.slice(1, from);
   return mixed + residual(mlp_->forward(norm2_->forward(mixed)), ls2_, ".drop_path2", draws);
 }
 

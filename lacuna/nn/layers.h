@@ -30,6 +30,7 @@ class LayerNorm : public torch::nn::Module {
  public:
   LayerNorm(int64_t dim, double eps);
   Tensor forward(const Tensor& x) const;
+  double eps() const { return eps_; }
 
   Tensor weight, bias;
 
@@ -53,6 +54,8 @@ class Attention : public torch::nn::Module {
   Attention(int64_t dim, int64_t num_heads, bool qkv_bias);
   /// `rotation` null: no rotary positions.
   Tensor forward(const Tensor& x, const Rotation* rotation = nullptr) const;
+  /// x + forward(norm x).
+  Tensor residual(const Tensor& x, const LayerNorm& norm) const;
   const std::shared_ptr<Linear>& proj() const { return proj_; }
 
  private:
@@ -65,6 +68,8 @@ class Mlp : public torch::nn::Module {
  public:
   Mlp(int64_t dim, int64_t hidden_dim);
   Tensor forward(const Tensor& x) const;
+  /// x + forward(norm x).
+  Tensor residual(const Tensor& x, const LayerNorm& norm) const;
   const std::shared_ptr<Linear>& fc2() const { return fc2_; }
 
  private:
@@ -92,8 +97,9 @@ struct BlockConfig {
 class Block : public torch::nn::Module {
  public:
   Block(const BlockConfig& config, std::string name);
-  /// x [B, N, D]; `draws` null: evaluation, no drop path. `rotation` null: no rotary positions.
-  Tensor forward(const Tensor& x, Draws* draws, const Rotation* rotation = nullptr) const;
+  /// x [B, N, D] -> tokens `from` to N of the result; `draws` null: evaluation, no drop path. `rotation`
+  /// null: no rotary positions.
+  Tensor forward(const Tensor& x, Draws* draws, const Rotation* rotation = nullptr, int64_t from = 0) const;
   /// What deep networks scale down at the start: the last layer of each branch.
   std::vector<std::shared_ptr<Linear>> branch_ends() const;
 

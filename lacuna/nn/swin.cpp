@@ -178,6 +178,7 @@ torch::Tensor Swin::forward(const torch::Tensor& image, const torch::Tensor& hid
     for (const auto& block : stage.blocks)
       x = run_block([&block = *block, draws](const auto& in) { return block.forward(in[0], draws); }, {x});
     if (stage.downsample) x = stage.downsample->forward(x);
+    if (x.is_cpu() && x.scalar_type() == torch::kBFloat16) x = x.to(torch::kFloat);  // as kernels::serves
   }
   return norm_->forward(x);
 }

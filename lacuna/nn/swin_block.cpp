@@ -6,6 +6,7 @@
 
 #include "lacuna/nn/attention.h"
 #include "lacuna/nn/init.h"
+#include "lacuna/nn/kernels/branch.h"
 #include "lacuna/nn/relative_position.h"
 #include "lacuna/nn/swin.h"
 
@@ -34,6 +35,13 @@ Tensor from_windows(const Tensor& windows, int64_t window, Size2 grid) {
       .reshape({B, grid.h, grid.w, C});
 }
 
+/// [h*w]: the tokens of a shifted grid, window after window.
+Tensor window_order(Size2 grid, int64_t window, int64_t shift) {
+  auto tokens = torch::arange(grid.area()).view({1, grid.h, grid.w, 1});
+  if (shift > 0) tokens = tokens.roll({-shift, -shift}, {1, 2});
+  return to_windows(tokens, window).flatten().contiguous();
+}
+
 }  // namespace
 
 /// Attention inside windows with relative position bias. x [B, nW, N, C] -> the same.
@@ -51,15 +59,27 @@ class WindowAttention : public torch::nn::Module {
   /// `mask` [nW, N, N], or undefined.
   Tensor forward(const Tensor& x, const Tensor& mask) const {
     const int64_t B = x.size(0), nW = x.size(1), N = x.size(2), C = x.size(3);
-    auto bias = relative_position_bias(table_, index_);   // [heads, N, N]
-    if (mask.defined()) bias = bias + mask.unsqueeze(1);  // [nW, heads, N, N]
-    const auto mixed = self_attention(qkv_->forward(x).view({B * nW, N, 3 * C}), num_heads_, bias);
+    const auto mixed =
+        self_attention(qkv_->forward(x).view({B * nW, N, 3 * C}), num_heads_, logit_bias(mask));
     return proj_->forward(mixed.view({B, nW, N, C}));
+  }
+
+  /// x + forward(norm x) with the windows of `order` (kernels::Windows). x [B, h*w, C] -> the same.
+  Tensor residual(const Tensor& x, const LayerNorm& norm, const Tensor& order, const Tensor& mask) const {
+    const kernels::LinearWeights in{qkv_->weight, qkv_->bias}, out{proj_->weight, proj_->bias};
+    return kernels::attention_branch(x, {norm.weight, norm.bias, norm.eps()}, in, out, num_heads_,
+                                     {order, logit_bias(mask), index_.size(0)});
   }
 
   const Tensor& table() const { return table_; }
 
  private:
+  /// [heads, N, N], or [nW, heads, N, N] with a mask.
+  Tensor logit_bias(const Tensor& mask) const {
+    const auto bias = relative_position_bias(table_, index_);
+    return mask.defined() ? bias + mask.unsqueeze(1) : bias;
+  }
+
   int64_t num_heads_;
   std::shared_ptr<Linear> qkv_, proj_;
   Tensor table_, index_;
@@ -75,9 +95,13 @@ SwinBlock::SwinBlock(const SwinBlockConfig& config, std::string name)
   mlp_ = register_module("mlp", std::make_shared<Mlp>(config.dim, hidden));
   if (config.shift > 0)
     attn_mask_ = register_buffer("attn_mask", shifted_window_mask(config.grid, config.window, config.shift));
+  order_ = window_order(config.grid, config.window, config.shift);
 }
 
 Tensor SwinBlock::forward(const Tensor& x, Draws* draws) const {
+  const bool plain = (!draws || config_.drop_path == 0) && kernels::serves(x);
+  if (plain && config_.window * config_.window <= kShortSequence)
+    return mlp_->residual(attn_->residual(x, *norm1_, order_, attn_mask_), *norm2_);
   const auto mixed = x + drop_path(attend(x), config_.drop_path, name_ + ".drop_path1", draws);
   return mixed +
          drop_path(mlp_->forward(norm2_->forward(mixed)), config_.drop_path, name_ + ".drop_path2", draws);

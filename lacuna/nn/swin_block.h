@@ -50,6 +50,7 @@ class SwinBlock : public torch::nn::Module {
   std::shared_ptr<WindowAttention> attn_;
   std::shared_ptr<Mlp> mlp_;
   Tensor attn_mask_;
+  Tensor order_;  ///< [h*w]: tokens, window after window
 };
 
 }  // namespace lacuna::nn
