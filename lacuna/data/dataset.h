@@ -31,7 +31,7 @@ struct Record {
   int64_t label = kNoLabel;
   std::variant<io::Bytes, std::string, io::Image, io::Audio> content;  ///< mapped bytes, own bytes, decoded
   std::vector<FrameLabels> frame_labels = {};                          ///< by set; empty: none
-  std::shared_ptr<const std::vector<int32_t>> tokens = {};  ///< of its transcript; null: none
+  std::shared_ptr<const std::vector<int32_t>> tokens = {};             ///< of its transcript; null: none
 };
 
 /// The record's picture, decoded as a whole (io::decode_image). Error when it is broken or above the limits.
@@ -43,8 +43,8 @@ class Dataset {
   virtual ~Dataset() = default;
   virtual int64_t size() const = 0;             ///< number of records
   virtual Record get(int64_t index) const = 0;  ///< 0 <= index < size(); Error when the record can't be read
-  virtual int64_t label(int64_t index) const = 0;           ///< without reading the picture; kNoLabel
-  virtual std::vector<std::string> classes() const = 0;     ///< names by label; empty without labels
+  virtual int64_t label(int64_t index) const = 0;        ///< without reading the picture; kNoLabel
+  virtual std::vector<std::string> classes() const = 0;  ///< names by label; empty without labels
   /// What is said in it, one line, without reading the sound; empty: not known.
   virtual std::string transcript(int64_t /*index*/) const { return ""; }
   virtual std::string uri() const = 0;                      ///< as opened, paths absolute
