@@ -28,7 +28,8 @@ void preview(const Options& options) {
   // The pictures alone are wanted: the fewest that a monitor reads.
   config.health.samples = std::max<int64_t>(2, 2 * config.health.preview_images);
   auto dataset = data::open_dataset(config.data.uri, "train");
-  if (options.data.empty()) dataset = config.modality().settle(config, std::move(dataset));  // with its labels
+  if (options.data.empty())
+    dataset = config.modality().settle(config, std::move(dataset));  // with its labels
   const train::Monitor monitor(config, dataset, *train::make_transform(config, *model.method),
                                model.method->parameters().front().device());
   const auto panel = monitor.panel(*model.method);

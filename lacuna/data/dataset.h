@@ -48,8 +48,8 @@ class Dataset {
   virtual ~Dataset() = default;
   virtual int64_t size() const = 0;             ///< number of records
   virtual Record get(int64_t index) const = 0;  ///< 0 <= index < size(); Error when the record can't be read
-  virtual int64_t label(int64_t index) const = 0;           ///< without reading the picture; kNoLabel
-  virtual std::vector<std::string> classes() const = 0;     ///< names by label; empty without labels
+  virtual int64_t label(int64_t index) const = 0;        ///< without reading the picture; kNoLabel
+  virtual std::vector<std::string> classes() const = 0;  ///< names by label; empty without labels
   /// What is said in it, one line, without reading the sound; empty: not known.
   virtual std::string transcript(int64_t /*index*/) const { return ""; }
   virtual std::string uri() const = 0;                      ///< as opened, paths absolute

@@ -22,9 +22,7 @@ Tensor unit(const Tensor& x) {
 }
 
 /// Half precision to single; single and double stay.
-Tensor widened(const Tensor& x) {
-  return x.scalar_type() == torch::kDouble ? x : x.to(torch::kFloat);
-}
+Tensor widened(const Tensor& x) { return x.scalar_type() == torch::kDouble ? x : x.to(torch::kFloat); }
 
 }  // namespace
 
