@@ -208,9 +208,8 @@ ArmOutcome run_arm(const Claim& claim, const Arm& arm, const ReproduceOptions& o
   ArmOutcome outcome;
   const int64_t seeds = options.quick ? 1 : options.seeds;
   for (int64_t seed = 0; seed < seeds; ++seed) {
-    const auto& shared = claim.run.empty() ? arm.run : claim.run;
-    const auto run = shared.empty() ? options.out / claim.name / str(arm.name, "-seed", seed)
-                                    : options.out / str(shared, "-seed", seed);
+    const auto run = arm.run.empty() ? options.out / claim.name / str(arm.name, "-seed", seed)
+                                     : options.out / str(arm.run, "-seed", seed);
     log::info(str("== ", claim.name, ": ", arm.name, ", seed ", seed));
     const double seconds = pretrain(run, arm_config(claim, arm, options, seed));
     if (seconds > 0) outcome.seconds.push_back(seconds);
@@ -224,6 +223,8 @@ std::string with_decimals(double value, int decimals) {
   char text[32];
   std::snprintf(text, sizeof text, "%.*f", decimals, value);
   return text;
+}
+
 /// Of several baselines each seed's best, or their mean.
 ArmOutcome combined(const std::vector<ArmOutcome>& all, const std::string& choose) {
   ArmOutcome out;

@@ -1,7 +1,5 @@
 #include "lacuna/train/preparation.h"
 
-#include <sstream>
-
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
 #include "lacuna/train/checkpoint.h"
@@ -58,24 +56,6 @@ void train_before(const fs::path& run, const std::string& what,
   if (processes) processes->barrier();  // all have looked before the first one begins
   const bool resume = prepare(*config, run, !begun.empty(), processes);
   Trainer(std::move(config), run, resume, processes).run();
-}
-
-// to_toml() writes a key a line, below the line of its table.
-std::string chosen_toml(const RunConfig& config) {
-  std::istringstream lines(config.to_toml());
-  std::string out, table;
-  for (std::string line; std::getline(lines, line);) {
-    if (line.starts_with("[")) table = line.substr(1, line.find(']') - 1) + ".";
-    const auto equals = line.find(" = ");
-    const bool key = equals != std::string::npos && !line.starts_with("#") && !line.starts_with("[");
-    if (!key) {
-      out += line + "\n";
-      continue;
-    }
-    const std::string name = table + line.substr(0, equals);
-    if (config.table.is_set(name) || name == "method") out += line + "\n";
-  }
-  return out;
 }
 
 }  // namespace lacuna::train

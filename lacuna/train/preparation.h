@@ -35,7 +35,4 @@ bool prepare(RunConfig& config, const io::fs::path& run, bool resume, Processes*
 void train_before(const io::fs::path& run, const std::string& what,
                   const std::function<std::unique_ptr<RunConfig>()>& fresh, Processes* processes);
 
-/// The config's keys that were chosen, as TOML: a run begun from it settles the others as the first one did.
-std::string chosen_toml(const RunConfig& config);
-
 }  // namespace lacuna::train
