@@ -111,7 +111,8 @@ torch::Tensor span_mask(const std::vector<int64_t>& lengths, double prob, int64_
   if (lengths.empty() || valid.min().item<int64_t>() < 1 || length < 1 || min_spans < 0 || prob < 0)
     fail("span_mask", "an empty row, or a negative number",
          "give lengths >= 1, length >= 1, min_spans >= 0, prob >= 0");
-  const mask::SpanConfig config{prob, length, min_spans, require_same};
+  const mask::SpanConfig config{
+      .prob = prob, .length = length, .min_spans = min_spans, .require_same = require_same};
   auto draws = draws_of(static_cast<int64_t>(lengths.size()), seed, std::move(sample));
   const auto frames = valid.max().item<int64_t>();
   return mask::span_mask(config, valid, frames, mask::draw_spans(config, valid, frames, draws));
