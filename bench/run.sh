@@ -29,7 +29,5 @@ if [ -w /proc/sys/vm/drop_caches ]; then cold=(--cold); fi
 $python bench/compare_startup.py --turns 5 "${cold[@]}" --write
 title "growth of the loader"
 $python bench/growth_data.py --turns 3 --write
-if [ -e bench/growth_step.py ]; then
-  title "growth of the step"
-  $python bench/growth_step.py
-fi
+title "growth of the step"
+$python bench/growth_step.py --json bench/results/growth_step.json

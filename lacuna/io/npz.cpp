@@ -50,7 +50,9 @@ std::string read_member(zip_t* archive, zip_uint64_t index, const std::string& m
   if (!file) broken(member, str("can't be opened (", zip_strerror(archive), ")"));
   std::string out(info.size, '\0');
   const zip_int64_t got = zip_fread(file.get(), out.data(), out.size());
-  if (got != static_cast<zip_int64_t>(out.size())) broken(member, "is cut short or its checksum is wrong");
+  char rest = 0;  // libzip compares the checksum when it is asked for more than there is
+  if (got != static_cast<zip_int64_t>(out.size()) || zip_fread(file.get(), &rest, 1) != 0)
+    broken(member, "is cut short or its checksum is wrong");
   return out;
 }
 

@@ -2,6 +2,8 @@
 
 #include <bit>
 #include <cmath>
+#include <cstdlib>
+#include <string_view>
 
 // Each loop is compiled three times and chosen when it is called. Not target_clones: clang 16's resolver does
 // not know x86-64-v3 and v4 on every system and quietly takes the slowest.
@@ -20,14 +22,18 @@ namespace {
 
 enum class Vectors { kPlain, kAvx2, kAvx512 };
 
-/// What this machine can do.
+/// What this machine can do; LACUNA_VECTORS=avx2 or plain takes less, so that tests see every form.
 Vectors vectors() {
 #if defined(__x86_64__)
   static const Vectors best = [] {
+    const char* asked = std::getenv("LACUNA_VECTORS");
+    const std::string_view limit = asked == nullptr ? "" : asked;
     __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return Vectors::kPlain;
-    const bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    if (limit == "plain" || !__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
+      return Vectors::kPlain;
+    const bool wide = limit != "avx2" && __builtin_cpu_supports("avx512f") &&
+                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512vl");
     return wide ? Vectors::kAvx512 : Vectors::kAvx2;
   }();
   return best;
