@@ -87,7 +87,7 @@ TEST(Recipes, ThePapersNetworksTakeAStep) {
   int taken = 0;
   for (const auto& recipe : recipes()) {
     const auto& path = recipe.path;
-    if (!fs::path(path).filename().string().starts_with("paper")) continue;
+    if (fs::path(path).filename() != "paper.toml") continue;  // its variants differ in size and schedule
     const TemporaryFolder folder;
     std::vector<std::string> command = {"pretrain", path,
                                         "--data",   drawn_data(recipe.method) + "?count=16",
@@ -106,7 +106,7 @@ TEST(Recipes, ThePapersNetworksTakeAStep) {
     EXPECT_TRUE(std::isfinite(loss)) << path;
     ++taken;
   }
-  EXPECT_GE(taken, 4);
+  EXPECT_GE(taken, 6);
 }
 
 }  // namespace
