@@ -46,16 +46,17 @@ std::string drawn_data(const std::string& method) {
   return "";
 }
 
-/// Keys of recipes that speak of other data than those drawn: here all 17 joints are kept.
+/// Keys of recipes that speak of other data than those drawn: all 17 joints are kept, films are short and
+/// small.
 std::vector<std::string> settings_of_drawn(const std::string& method) {
-  return method == "humanmac" ? std::vector<std::string>{"--set", "motion.keep=[]"}
-                              : std::vector<std::string>{};
+  if (method == "humanmac") return {"--set", "motion.keep=[]"};
+  if (method == "salt") return {"--set", "encoder.num_frames=4", "--set", "encoder.img_size=112"};
+  return {};
 }
 
 /// What a method makes before it trains (labels, a teacher) is cut down; it can't be rehearsed without.
 std::vector<std::string> short_preparation(const Recipe& recipe, const std::string& path) {
-  if (recipe.method == "salt")
-    return {"--set", "train.steps=2", "--set", "teacher.steps=1", "--set", "encoder.num_frames=4"};
+  if (recipe.method == "salt") return {"--set", "train.steps=2", "--set", "teacher.steps=1"};
   if (recipe.method != "speech-targets") return {};
   // Large's labels come from a run of Base: here from MFCC, without a first iteration of Large.
   const std::string source =
