@@ -52,10 +52,10 @@ class Dataset {
   virtual std::vector<std::string> classes() const = 0;  ///< names by label; empty without labels
   /// What is said in it, one line, without reading the sound; empty: not known.
   virtual std::string transcript(int64_t /*index*/) const { return ""; }
-  virtual std::string uri() const = 0;                      ///< as opened, paths absolute
+  virtual std::string uri() const = 0;  ///< as opened, paths absolute
   /// What its records are: image, audio, video, motion.
   virtual std::string modality() const { return "image"; }
-  bool labelled() const { return !classes().empty(); }      ///< whether records have labels
+  bool labelled() const { return !classes().empty(); }  ///< whether records have labels
 };
 
 /// A parsed URI `scheme:path?key=value&key=value` (contracts.md, "Data URIs").

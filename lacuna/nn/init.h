@@ -19,7 +19,8 @@ void normal_(const torch::Tensor& parameter, double std, Draws& draws, std::stri
 /// is).
 void trunc_normal_(const torch::Tensor& parameter, double std, Draws& draws, std::string_view name,
                    double bound = 2);
-/// PyTorch's default for a convolution or linear layer: weight and bias (where there is one) U(+-1 / sqrt(fan_in)).
+/// PyTorch's default for a convolution or linear layer: weight and bias (where there is one) U(+-1 /
+/// sqrt(fan_in)).
 void default_conv_init_(const torch::Tensor& weight, const torch::Tensor& bias, Draws& draws,
                         const std::string& name);
 /// U(+-sqrt(6 / (fan_in + fan_out))) with [out, in...] viewed as [out, in] (Glorot & Bengio, 2010).

@@ -46,11 +46,13 @@ std::string drawn_data(const std::string& method) {
   return "";
 }
 
-/// Keys of recipes that speak of other data than those drawn: all 17 joints are kept, films are short and
-/// small.
+/// Keys of recipes that speak of other data than those drawn (all 17 joints are kept), or of networks that
+/// would take minutes (two ViT-L that look at films: two blocks of theirs, short and small films).
 std::vector<std::string> settings_of_drawn(const std::string& method) {
   if (method == "humanmac") return {"--set", "motion.keep=[]"};
-  if (method == "salt") return {"--set", "encoder.num_frames=4", "--set", "encoder.img_size=112"};
+  if (method == "salt")
+    return {"--set", "encoder.num_frames=4", "--set", "encoder.img_size=112",
+            "--set", "encoder.depth=2",      "--set", "teacher.depth=2"};
   return {};
 }
 
