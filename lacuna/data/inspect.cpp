@@ -154,7 +154,25 @@ std::string tally(const std::map<Key, int64_t>& counts) {
   return join(parts);
 }
 
+/// Records of each label.
+std::vector<int64_t> count_labels(const Dataset& dataset) {
+  std::vector<int64_t> out(dataset.classes().size());
+  for (int64_t i = 0; i < dataset.size() && !out.empty(); ++i)
+    if (const int64_t label = dataset.label(i); label != kNoLabel) ++out[static_cast<size_t>(label)];
+  return out;
+}
+
+nlohmann::json named_counts(const std::vector<std::string>& names, const std::vector<int64_t>& counts) {
+  nlohmann::json out = nlohmann::json::array();
+  for (size_t i = 0; i < names.size(); ++i) out.push_back({{"name", names[i]}, {"count", counts[i]}});
+  return out;
+}
+
 }  // namespace
+
+nlohmann::json classes_with_counts(const Dataset& dataset) {
+  return named_counts(dataset.classes(), count_labels(dataset));
+}
 
 DataReport inspect_dataset(const Dataset& dataset, int64_t limit, int64_t channels, int64_t workers,
                            const io::ImageLimits& limits) {
@@ -183,19 +201,13 @@ DataReport inspect_dataset(const Dataset& dataset, int64_t limit, int64_t channe
   summarise_pixels(pictures, asked, report);
 
   report.classes = dataset.classes();
-  report.class_count.resize(report.classes.size());
-  for (int64_t i = 0; i < report.count && !report.classes.empty(); ++i)
-    if (const int64_t label = dataset.label(i); label != kNoLabel)
-      ++report.class_count[static_cast<size_t>(label)];
+  report.class_count = count_labels(dataset);
   return report;
 }
 
 nlohmann::json DataReport::to_json() const {
   nlohmann::json by_channels = nlohmann::json::object();
   for (const auto& [stored, pictures] : channels) by_channels[std::to_string(stored)] = pictures;
-  nlohmann::json by_class = nlohmann::json::array();
-  for (size_t i = 0; i < classes.size(); ++i)
-    by_class.push_back({{"name", classes[i]}, {"count", class_count[i]}});
   return {{"kind", "data"},
           {"uri", uri},
           {"count", count},
@@ -209,7 +221,7 @@ nlohmann::json DataReport::to_json() const {
           {"high", high},
           {"mean", mean},
           {"std", std},
-          {"classes", by_class},
+          {"classes", named_counts(classes, class_count)},
           {"broken", broken},
           {"broken_count", broken_count}};
 }

@@ -44,6 +44,9 @@ struct Inspection {
   std::string text;
 };
 
+/// [{"name", "count"}] by label, over all records; empty without labels.
+nlohmann::json classes_with_counts(const Dataset& dataset);
+
 /// Registered by a modality's name, in its own file.
 struct Inspector {
   static const char* noun() { return "modality of data"; }

@@ -70,13 +70,6 @@ nlohmann::json report_of(const Dataset& dataset, std::vector<Clip> clips) {
     return seconds.empty() ? 0
                            : seconds[static_cast<size_t>(share * static_cast<double>(seconds.size() - 1))];
   };
-  nlohmann::json by_class = nlohmann::json::array();
-  const auto classes = dataset.classes();
-  std::vector<int64_t> counts(classes.size());
-  for (int64_t i = 0; i < dataset.size() && !classes.empty(); ++i)
-    if (const int64_t label = dataset.label(i); label != kNoLabel) ++counts[static_cast<size_t>(label)];
-  for (size_t i = 0; i < classes.size(); ++i)
-    by_class.push_back({{"name", classes[i]}, {"count", counts[i]}});
   return {
       {"kind", "audio"},
       {"uri", dataset.uri()},
@@ -90,7 +83,7 @@ nlohmann::json report_of(const Dataset& dataset, std::vector<Clip> clips) {
       {"clipped", clipped},
       {"silent", silent},
       {"silent_count", silent_count},
-      {"classes", by_class},
+      {"classes", classes_with_counts(dataset)},
       {"broken", broken},
       {"broken_count", broken_count}};
 }

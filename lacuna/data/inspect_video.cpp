@@ -137,13 +137,6 @@ nlohmann::json report_of(const Dataset& dataset, const std::vector<Film>& films)
     seconds.push_back(static_cast<double>(film.frames) / film.rate);
     single += film.frames == 1;
   }
-  nlohmann::json by_class = nlohmann::json::array();
-  const auto classes = dataset.classes();
-  std::vector<int64_t> counts(classes.size());
-  for (int64_t i = 0; i < dataset.size() && !classes.empty(); ++i)
-    if (const int64_t label = dataset.label(i); label != kNoLabel) ++counts[static_cast<size_t>(label)];
-  for (size_t i = 0; i < classes.size(); ++i)
-    by_class.push_back({{"name", classes[i]}, {"count", counts[i]}});
   const Totals totals(films);
   const auto measured = totals.normalization();
   return {{"kind", "video"},
@@ -160,7 +153,7 @@ nlohmann::json report_of(const Dataset& dataset, const std::vector<Film>& films)
           {"mean", measured.mean},
           {"std", measured.std},
           {"single_frame", single},
-          {"classes", by_class},
+          {"classes", classes_with_counts(dataset)},
           {"broken", broken},
           {"broken_count", broken_count}};
 }

@@ -41,10 +41,20 @@ at::Tensor turned(const at::Tensor& positions, double angle) {
   return at::matmul(positions, matrix);
 }
 
-/// Frames of a record once resampled; 0 when it can't be read.
+bool keeps_rate(const io::Motion& motion, double rate) {
+  return rate <= 0 || motion.rate <= 0 || rate == motion.rate;
+}
+
+/// Frames of a motion once it is resampled.
+int64_t frames_at(const io::Motion& motion, double rate) {
+  if (keeps_rate(motion, rate)) return motion.frames();
+  return static_cast<int64_t>(std::floor(static_cast<double>(motion.frames() - 1) / motion.rate * rate)) + 1;
+}
+
+/// The same of a record; 0 when it can't be read.
 int64_t frames_at(const Dataset& dataset, int64_t index, double rate) {
   try {
-    return resample(decode_motion(dataset.get(index)), rate).frames();
+    return frames_at(decode_motion(dataset.get(index)), rate);
   } catch (const Error&) {
     return 0;
   }
@@ -115,9 +125,8 @@ io::Motion decode_motion(const Record& record) {
 }
 
 io::Motion resample(const io::Motion& motion, double rate) {
-  if (rate <= 0 || motion.rate <= 0 || rate == motion.rate) return motion;
-  const int64_t last = motion.frames() - 1;
-  const auto count = static_cast<int64_t>(std::floor(static_cast<double>(last) / motion.rate * rate)) + 1;
+  if (keeps_rate(motion, rate)) return motion;
+  const int64_t last = motion.frames() - 1, count = frames_at(motion, rate);
   const auto at =
       (at::arange(count, at::kDouble) * (motion.rate / rate)).clamp_max(static_cast<double>(last));
   const auto before = at.floor().to(at::kLong);

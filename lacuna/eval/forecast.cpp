@@ -137,14 +137,7 @@ MotionCompletion completion_of(const MotionDiffuser& model, const Tensor& trajec
       fail(str("generate.joints ", joint),
            str("the skeleton has ", model.config().encoder.joints, " besides its root"),
            "count them from 0, without the root");
-  auto out = model.prediction(trajectory);
-  for (int64_t n = 0; n < trajectory.size(0); ++n) {
-    const auto one = model.control(trajectory.slice(0, n, n + 1), joints, 1);
-    if (n == 0) out.known = out.known.clone();
-    out.known[n].copy_(one.known[0]);
-    out.mask[n].copy_(one.mask[0]);
-  }
-  return out;
+  return model.control(trajectory, joints, trajectory.size(0));
 }
 
 Generated generate_motions(const Model& model, std::shared_ptr<data::Dataset> dataset,

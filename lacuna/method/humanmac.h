@@ -72,7 +72,7 @@ class MotionDiffuser : public torch::nn::Module {
 
   /// trajectory [n, T, D], of which only the first t_his frames are read: one future for each row.
   MotionCompletion prediction(const Tensor& trajectory) const;
-  /// trajectory [1, T, D]: `samples` futures in which `joints` (without the root) move as they do there.
+  /// trajectory [1 or samples, T, D]: futures in which `joints` (without the root) move as they do there.
   MotionCompletion control(const Tensor& trajectory, const std::vector<int64_t>& joints,
                            int64_t samples) const;
   /// trajectory [n, T, D]: the start of each row, and the end of row 0. Needs t_pred >= t_his.

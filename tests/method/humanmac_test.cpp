@@ -129,6 +129,18 @@ TEST(HumanMAC, ControlTakesItsJointsFromTheMotion) {
   EXPECT_EQ(completion.mask.sum().item<double>(), 2 * (12 * 6 + 4 * 6));
 }
 
+TEST(HumanMAC, ControlOfSeveralMotionsIsThatOfEach) {
+  const auto model = make(small());
+  const auto motions = slow_motion(*model, 3);
+  const auto together = model->control(motions, {2}, 3);
+  for (int64_t n = 0; n < 3; ++n) {
+    const auto alone = model->control(motions.slice(0, n, n + 1), {2}, 1);
+    EXPECT_TRUE(together.history[n].equal(alone.history[0]));
+    EXPECT_TRUE(together.known[n].equal(alone.known[0]));
+    EXPECT_TRUE(together.mask[n].equal(alone.mask[0]));
+  }
+}
+
 TEST(HumanMAC, TransitionsArriveAtTheFirstRowsEnd) {
   const auto model = make(small());
   const auto motion = slow_motion(*model, 2);
