@@ -16,7 +16,11 @@ const std::vector<std::pair<const char*, at::Tensor Batch::*>>& Batch::inputs() 
       {"wave_length", &Batch::wave_length},
       {"frame_label", &Batch::frame_label},
       {"tokens", &Batch::tokens},
-      {"motion", &Batch::motion}};
+      {"token_label", &Batch::token_label},
+      {"motion", &Batch::motion},
+      {"points", &Batch::points},
+      {"point_count", &Batch::point_count},
+      {"point_label", &Batch::point_label}};
   return all;
 }
 

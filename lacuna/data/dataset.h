@@ -14,6 +14,7 @@
 #include "lacuna/io/file.h"
 #include "lacuna/io/image.h"
 #include "lacuna/io/motion.h"
+#include "lacuna/io/points.h"
 #include "lacuna/io/video.h"
 
 namespace lacuna::data {
@@ -32,9 +33,13 @@ struct Record {
   std::string key;  ///< file path, or shard path + "#" + member: names the record in errors
   int64_t label = kNoLabel;
   /// Mapped bytes, own bytes, a mapped file, or decoded.
-  std::variant<io::Bytes, std::string, io::MappedFile, io::Image, io::Audio, io::Video, io::Motion> content;
-  std::vector<FrameLabels> frame_labels = {};               ///< by set; empty: none
-  std::shared_ptr<const std::vector<int32_t>> tokens = {};  ///< of its transcript; null: none
+  std::variant<io::Bytes, std::string, io::MappedFile, io::Image, io::Audio, io::Video, io::Motion,
+               io::Points>
+      content;
+  std::vector<FrameLabels> frame_labels = {};                     ///< by set; empty: none
+  std::shared_ptr<const std::vector<int32_t>> tokens = {};        ///< of its text or transcript; null: none
+  std::shared_ptr<const std::vector<int32_t>> token_labels = {};  ///< what is to be said at each; null: none
+  std::vector<std::string> captions = {};                         ///< texts that describe it
 };
 
 /// The encoded bytes of a record; Error when it is one already decoded. Live as long as record and Dataset.
@@ -53,7 +58,7 @@ class Dataset {
   /// What is said in it, one line, without reading the sound; empty: not known.
   virtual std::string transcript(int64_t /*index*/) const { return ""; }
   virtual std::string uri() const = 0;  ///< as opened, paths absolute
-  /// What its records are: image, audio, video, motion.
+  /// What its records are: image, audio, video, motion, points, text, captioned (pictures with texts).
   virtual std::string modality() const { return "image"; }
   bool labelled() const { return !classes().empty(); }  ///< whether records have labels
 };

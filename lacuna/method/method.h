@@ -47,22 +47,32 @@ struct Preview {
   /// True when the target is normalised patch by patch: `predicted` was given each true patch's mean and
   /// deviation.
   bool per_patch_units = false;
-  Tensor wave;              ///< [B, N] sound, as the method heard it
-  Tensor wave_length;       ///< [B] int64: samples that are sound
-  Tensor hidden_frames;     ///< [B, T] bool, true = hidden
-  Tensor frame_length;      ///< [B] int64: frames that are sound
-  Tensor true_labels;       ///< [B, T] int64: what is to be predicted; -1 where that is not known
-  Tensor predicted_labels;  ///< [B, T] int64
-  Tensor motion;            ///< [B, T, J, 3]
-  int64_t observed = 0;     ///< frames of `motion` that were seen
-  Tensor futures;           ///< [B, K, T, J, 3]: predicted motions, the observed frames included
-  Tensor heat;              ///< [B, h, w] a number for each patch, drawn as colours over the picture
-  std::string heat_title;   ///< what it means; lower-case letters, digits, hyphens and spaces
-  Tensor video;             ///< [B, C, T, H, W] as the method saw it
-  Tensor hidden_cubes;      ///< [B, t, h, w] bool, true = hidden
-  Tensor predicted_video;   ///< [B, C, T, H, W]; undefined where no pixels are predicted
-  Tensor cube_error;        ///< [B, t, h, w]: of the prediction of each hidden cube; 0 elsewhere
-  std::string hidden_note;  ///< how `hidden` was chosen; the same characters
+  Tensor wave;               ///< [B, N] sound, as the method heard it
+  Tensor wave_length;        ///< [B] int64: samples that are sound
+  Tensor hidden_frames;      ///< [B, T] bool, true = hidden
+  Tensor frame_length;       ///< [B] int64: frames that are sound
+  Tensor true_labels;        ///< [B, T] int64: what is to be predicted; -1 where that is not known
+  Tensor predicted_labels;   ///< [B, T] int64
+  Tensor motion;             ///< [B, T, J, 3]
+  int64_t observed = 0;      ///< frames of `motion` that were seen
+  Tensor futures;            ///< [B, K, T, J, 3]: predicted motions, the observed frames included
+  Tensor heat;               ///< [B, h, w] a number for each patch, drawn as colours over the picture
+  std::string heat_title;    ///< what it means; lower-case letters, digits, hyphens and spaces
+  Tensor video;              ///< [B, C, T, H, W] as the method saw it
+  Tensor hidden_cubes;       ///< [B, t, h, w] bool, true = hidden
+  Tensor predicted_video;    ///< [B, C, T, H, W]; undefined where no pixels are predicted
+  Tensor cube_error;         ///< [B, t, h, w]: of the prediction of each hidden cube; 0 elsewhere
+  Tensor points;             ///< [B, N, F] as the method saw them
+  Tensor point_count;        ///< [B] int64: points of each cloud
+  Tensor hidden_points;      ///< [B, N] bool, true = hidden
+  Tensor predicted_points;   ///< [B, M, 3]
+  Tensor predicted_count;    ///< [B] int64: of predicted_points
+  Tensor predicted_normals;  ///< [B, M, 3] unit vectors; undefined where none are predicted
+  Tensor tokens;             ///< [B, U] int64: a text as it was; -1 fills
+  Tensor hidden_tokens;      ///< [B, U] bool, true = hidden
+  Tensor predicted_tokens;   ///< [B, U] int64: the likeliest at each place; -1 where nothing is predicted
+  Tensor similarity;         ///< [B, B]: of each picture (rows) and each text of the batch
+  std::string hidden_note;   ///< how `hidden` was chosen; the same characters
   /// For methods that predict no pixels: 1 - error(prediction) / error(the targets' mean), of what is hidden.
   std::optional<double> explained;
 };
@@ -77,10 +87,12 @@ struct FeatureOptions {
 struct InputSpec {
   int64_t channels = 3;  ///< of pictures
   Size2 size;            ///< of pictures
-  /// image (batch.image) | audio (batch.wave) | video (batch.video) | motion (batch.motion): `Modality`,
+  /// image (batch.image) | audio (batch.wave) | video (batch.video) | motion (batch.motion) | points
+  /// (batch.points) | text (batch.tokens) | captioned (batch.image and batch.tokens): `Modality`,
   /// train/modality.h
   std::string modality = "image";
   int64_t frames = 1;  ///< of a clip, of a window of motion
+  int64_t tokens = 0;  ///< of a text; of points, the most of a cloud where there is a limit, else 0
 };
 
 /// Features of every frame of a signal in time.
