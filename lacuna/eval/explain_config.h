@@ -26,6 +26,9 @@ struct ExplainConfig {
   int64_t num_features = 100000;
   std::string target = "predicted";
   int64_t top_k = 20;
+  int64_t parts = 4;
+  std::string objects, wordnet;
+  std::vector<std::string> synsets;
   void fields(Fields& f);
 };
 

@@ -84,6 +84,13 @@ Tensor Remover::logits(const Tensor& image, const Tensor& kept) const {
   return model_.logits(paint(image, kept));
 }
 
+Tensor Remover::features(const Tensor& image, const Tensor& kept) const {
+  const auto& classifier = model_.classifier();
+  if (const auto found = kFills.find(name_); found != kFills.end())
+    return classifier.features_of_kept({.x = image, .kept = kept, .fill = found->second});
+  return classifier.features(paint(image, kept), nullptr);
+}
+
 const Supervised& classifier_of(const Model& model, const std::string& what) {
   const auto* classifier = dynamic_cast<const Supervised*>(model.method.get());
   if (!classifier)
@@ -107,6 +114,10 @@ void ExplainConfig::fields(Fields& f) {
   f("kernel_width", kernel_width, "lime: how fast weights fall with the cosine distance").range(1e-3);
   f("num_features", num_features, "lime: segments that get a score; up to 6 are chosen one by one").range(1);
   f("target", target, "class that is explained").choices({"predicted", "label"});
+  f("parts", parts, "linearity: segments that are kept, one at a time and together").range(2);
+  f("objects", objects, "removal: a folder of masks of the objects, KEY.png; empty: random segments");
+  f("wordnet", wordnet, "removal: WordNet's folder, for how near wrong answers are; empty: not measured");
+  f("synsets", synsets, "removal: WordNet's numbers of the classes; empty: the classes are named so");
   f("top_k", top_k, "lime: best segments that are removed to test the scores").range(1);
 }
 

@@ -19,6 +19,8 @@ class Remover {
   Remover(const Supervised& model, const data::Normalization& normalization, const std::string& name);
   /// [B, K] of what `kept` [B, 1, H, W] (1 = kept) leaves of `image` [B, C, H, W]; differentiable.
   Tensor logits(const Tensor& image, const Tensor& kept) const;
+  /// [B, D]: what the classifier's head reads, of the same.
+  Tensor features(const Tensor& image, const Tensor& kept) const;
   /// The picture with the removed part painted over; layer masking and its like never look at it: grey.
   Tensor paint(const Tensor& image, const Tensor& kept) const;
   const std::string& name() const { return name_; }

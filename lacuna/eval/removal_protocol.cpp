@@ -8,13 +8,15 @@
 
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
+#include "lacuna/eval/object_masks.h"
 #include "lacuna/eval/removal.h"
+#include "lacuna/eval/wordnet.h"
 
 namespace lacuna::eval {
 
 namespace {
 
-constexpr double kHalf = 0.5;  // share removed where colours and shapes are compared
+constexpr double kHalf = 0.5;  // share removed where colours and shapes are compared without object masks
 
 /// "unchanged.grey@0.5"
 std::string at_degree(const std::string& metric, const std::string& removal, double degree) {
@@ -52,7 +54,7 @@ struct Answers {
 struct Tally {
   std::map<std::string, std::map<double, Answers>> by_degree;  ///< removal, share removed
   std::map<std::string, std::vector<Answers>> by_colour;       ///< the hole's content differs
-  std::map<std::string, Answers> shifted;                      ///< the hole's quadrants exchanged
+  std::map<std::string, Answers> hole, shifted;                ///< as it is; its quadrants exchanged
   Answers whole, labels;
 };
 
@@ -75,6 +77,9 @@ class Removal {
       removers_.emplace_back(model_, request.model.normalization, name);
     if (config_.degrees.empty()) fail("explain.degrees", "is empty", "give shares such as [0, 0.5, 1]");
     colours_ = request.model.normalization.mean.size() == 3;
+    if (!config_.objects.empty())
+      objects_.emplace(config_.objects, request.model.config->augment, model_.input().size);
+    if (!config_.wordnet.empty()) measure_meaning();
   }
 
   Result run() {
@@ -107,14 +112,16 @@ class Removal {
     for (const auto& remover : removers_)
       for (const double degree : config_.degrees)
         tally_.by_degree[remover.name()][degree].add(remover.logits(batch.image, kept_at(degree)).argmax(1));
-    add_bias(batch.image, kept_at(kHalf));
+    add_bias(batch.image, objects_ ? (1 - objects_->of(batch.key)).to(batch.image.device()) : kept_at(kHalf));
   }
 
   /// The same pixels kept, but something else in the hole; the same hole, but its quadrants exchanged.
   void add_bias(const Tensor& image, const Tensor& kept) {
     const auto rolled = kept.roll({kept.size(2) / 2, kept.size(3) / 2}, {2, 3});
-    for (const auto& remover : removers_)
+    for (const auto& remover : removers_) {
+      tally_.hole[remover.name()].add(remover.logits(image, kept).argmax(1));
       tally_.shifted[remover.name()].add(remover.logits(image, rolled).argmax(1));
+    }
     if (!colours_) return;
     const auto holes = coloured_holes(model_, request_.model, image, kept);
     auto& painted = tally_.by_colour["painting"];
@@ -129,6 +136,18 @@ class Removal {
     }
   }
 
+  /// [classes, classes]: WordNet's similarity of each two classes.
+  void measure_meaning() {
+    const WordNet words(config_.wordnet);
+    const auto synsets = synsets_of(request_.test->classes(), config_.synsets);
+    const auto classes = std::ssize(synsets);
+    similarity_ = torch::ones({classes, classes}, torch::kDouble);
+    for (int64_t a = 0; a < classes; ++a)
+      for (int64_t b = 0; b < a; ++b)
+        similarity_[a][b] = similarity_[b][a] =
+            words.path_similarity(synsets[static_cast<size_t>(a)], synsets[static_cast<size_t>(b)]);
+  }
+
   static double share(const Tensor& right) { return right.to(torch::kDouble).mean().item<double>(); }
 
   /// Of the answers' distribution over the classes, in nats.
@@ -139,13 +158,18 @@ class Removal {
 
   void add_curves(Result& result) const {
     const auto labels = tally_.labels.all(), whole = tally_.whole.all();
-    const std::map<std::string, std::function<double(const Tensor&)>> measures = {
+    std::map<std::string, std::function<double(const Tensor&)>> measures = {
         {"accuracy", [&](const Tensor& answers) { return share(answers.eq(labels)); }},
         {"unchanged", [&](const Tensor& answers) { return share(answers.eq(whole)); }},
         {"entropy", entropy}};
+    if (similarity_.defined())
+      measures["wordnet"] = [&](const Tensor& answers) {
+        return similarity_.index({answers, labels}).mean().item<double>();
+      };
     const std::map<std::string, std::string> notes = {
         {"accuracy", "Right answers by share of the segments removed."},
         {"unchanged", "Answers that are still those to the whole picture."},
+        {"wordnet", "WordNet's path similarity of answer and label."},
         {"entropy",
          "Entropy in nats of the answered classes; a fall means that one class is answered to holes."}};
     for (const auto& [name, measure] : measures) {
@@ -176,9 +200,11 @@ class Removal {
     const auto labels = tally_.labels.all(), whole = tally_.whole.all();
     const auto right = whole.eq(labels);
     result.metrics["top1"] = share(right);
-    for (const auto& [removal, answers] : tally_.shifted)
-      result.metrics["shape_accuracy." + removal] =
-          share(answers.all().masked_select(right).eq(labels.masked_select(right)));
+    for (const auto& [metric, removals] :
+         {std::pair{"hole_accuracy.", &tally_.hole}, {"shape_accuracy.", &tally_.shifted}})
+      for (const auto& [removal, answers] : *removals)
+        result.metrics[metric + removal] =
+            share(answers.all().masked_select(right).eq(labels.masked_select(right)));
     for (const auto& [removal, colours] : tally_.by_colour) {
       auto same = torch::ones_like(labels, torch::kBool);
       for (const auto& answers : colours) same = same.logical_and(answers.all().eq(colours.front().all()));
@@ -187,6 +213,7 @@ class Removal {
     result.settings = {{"segments", config_.segments},
                        {"segment_size", config_.segment_size},
                        {"order", config_.order},
+                       {"objects", config_.objects},
                        {"test_size", labels.numel()}};
     return result;
   }
@@ -195,6 +222,8 @@ class Removal {
   const ExplainConfig& config_;
   const Supervised& model_;
   std::vector<Remover> removers_;
+  std::optional<ObjectMasks> objects_;
+  Tensor similarity_;  ///< undefined: not measured
   Tally tally_;
   bool colours_ = false;
 };

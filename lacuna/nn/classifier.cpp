@@ -56,7 +56,7 @@ class ViTClassifier final : public Classifier {
   }
 
   // Pictures that keep equally many patches run together.
-  Tensor logits_of_kept(const MaskedTensor& image) const override {
+  Tensor features_of_kept(const MaskedTensor& image) const override {
     const auto tokens = encoder_->embed(image.x);  // [B, L, D]
     const Size2 patch = encoder_->config().patch_size;
     const auto kept = patch_view(image.kept, patch).flatten(3).sum(3).flatten(1).gt(0);  // [B, L]
@@ -70,7 +70,7 @@ class ViTClassifier final : public Classifier {
       const auto seen = gather_tokens(tokens.index_select(0, rows), ids);
       out.index_copy_(0, rows, read_out(seen, nullptr));
     }
-    return head_->forward(out);
+    return out;
   }
 
   void initialize(Draws& draws) override {
@@ -222,8 +222,8 @@ class ConvNetClassifier final : public Classifier {
   Tensor logits_of(const Tensor& features, Draws* draws) const override {
     return network_->head(features, draws);
   }
-  Tensor logits_of_kept(const MaskedTensor& image) const override {
-    return network_->head(network_->features(image, nullptr), nullptr);
+  Tensor features_of_kept(const MaskedTensor& image) const override {
+    return network_->features(image, nullptr);
   }
 
   void initialize(Draws& draws) override { network_->initialize(draws); }
@@ -262,7 +262,7 @@ Classifier::Classifier(int64_t features, int64_t num_classes) {
   head_ = register_module("head", std::make_shared<Linear>(features, num_classes));
 }
 
-Tensor Classifier::logits_of_kept(const MaskedTensor& /*image*/) const {
+Tensor Classifier::features_of_kept(const MaskedTensor& /*image*/) const {
   fail("this encoder", "can't leave parts of a picture out by itself",
        "use a convolutional network or a plain ViT, or remove pixels by painting (explain.removal=grey)");
 }

@@ -32,10 +32,12 @@ class Classifier : public torch::nn::Module {
   virtual torch::Tensor logits_of(const torch::Tensor& features, Draws* /*draws*/ = nullptr) const {
     return head_->forward(features);
   }
-  /// [B, classes] of the pixels kept alone: image.kept [B, 1, H, W]. A convolutional network carries the mask
+  /// [B, D'] of the pixels kept alone: image.kept [B, 1, H, W]. A convolutional network carries the mask
   /// through its layers; a plain ViT drops the tokens of patches without a kept pixel. In evaluation mode.
   /// Error for encoders that can do neither.
-  virtual torch::Tensor logits_of_kept(const MaskedTensor& image) const;
+  virtual torch::Tensor features_of_kept(const MaskedTensor& image) const;
+  /// [B, classes] of the same.
+  torch::Tensor logits_of_kept(const MaskedTensor& image) const { return logits_of(features_of_kept(image)); }
 
   virtual void initialize(Draws& draws) = 0;
   /// Layers of layer-wise learning rates: blocks + 2. 0 is the embedding, layers() - 1 the head.
