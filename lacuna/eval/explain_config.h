@@ -19,6 +19,7 @@ struct ExplainConfig {
   std::string segments = "grid";
   int64_t segment_size = 16;
   double compactness = 10;
+  double kernel_size = 4, max_dist = 200, ratio = 0.2;
   std::string order = "random";
   std::vector<double> degrees{0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1};
   int64_t samples = 512;

@@ -104,9 +104,12 @@ void ExplainConfig::fields(Fields& f) {
   f("removal", removal, "how parts are removed while a picture is explained").choices(removals);
   f("compare", compare, "removal, lime: ways to remove that are compared").choices(removals);
   f("segments", segments, "what is removed as a whole: square cells, or superpixels")
-      .choices({"grid", "slic"});
+      .choices({"grid", "slic", "quickshift"});
   f("segment_size", segment_size, "side of a cell in pixels; slic: of a square of the mean area").range(1);
   f("compactness", compactness, "slic: weight of nearness against likeness of colour").range(1e-3);
+  f("kernel_size", kernel_size, "quickshift: pixels over which density is smoothed").range(1);
+  f("max_dist", max_dist, "quickshift: the longest step that joins two pixels").range(0);
+  f("ratio", ratio, "quickshift: weight of colour against place").range(0, 1);
   f("order", order, "removal: segments at random, the most or the least salient first")
       .choices({"random", "salient", "least-salient"});
   f("degrees", degrees, "removal: shares of the segments that are removed; begins with 0").range(0, 1);
@@ -121,16 +124,31 @@ void ExplainConfig::fields(Fields& f) {
   f("top_k", top_k, "lime: best segments that are removed to test the scores").range(1);
 }
 
+namespace {
+
+/// [B, H, W] of superpixels, whose numbers are each picture's own.
+template <typename Segment>
+Tensor segment_each(const Tensor& image, const Segment& one) {
+  std::vector<Tensor> out;
+  for (const auto& picture : image.unbind(0)) out.push_back(one(picture));
+  return torch::stack(out);
+}
+
+}  // namespace
+
 Tensor segment(const Tensor& image, const ExplainConfig& config) {
   const Size2 size{image.size(2), image.size(3)};
   const int64_t side = config.segment_size;
   if (config.segments == "grid")
     return mask::grid_segments(size, {side, side}).expand({image.size(0), size.h, size.w});
+  if (config.segments == "quickshift") {
+    const mask::QuickshiftConfig keys{
+        .kernel_size = config.kernel_size, .max_dist = config.max_dist, .ratio = config.ratio};
+    return segment_each(image, [&](const Tensor& picture) { return mask::quickshift(picture, keys); });
+  }
   const mask::SlicConfig slic{.segments = std::max<int64_t>(1, size.area() / (side * side)),
                               .compactness = config.compactness};
-  std::vector<Tensor> out;
-  for (const auto& picture : image.unbind(0)) out.push_back(mask::slic(picture, slic));
-  return torch::stack(out);
+  return segment_each(image, [&](const Tensor& picture) { return mask::slic(picture, slic); });
 }
 
 Tensor kept_pixels(const Tensor& segments, const Tensor& on) {

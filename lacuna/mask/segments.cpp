@@ -20,11 +20,6 @@ at::Tensor grid_segments(Size2 image, Size2 cell) {
   return rows.unsqueeze(1) * columns + cols;
 }
 
-namespace {
-
-constexpr double kLeastSize = 0.5, kLargestSize = 3;  // of a connected region, over the mean size
-
-/// sRGB in [0, 1] -> CIELAB under D65. [3, H, W] double.
 at::Tensor to_lab(const at::Tensor& rgb) {
   constexpr double kLinearBelow = 0.04045, kCubeBelow = 0.008856;
   const auto linear =
@@ -39,6 +34,18 @@ at::Tensor to_lab(const at::Tensor& rgb) {
       at::where(xyz.gt(kCubeBelow), xyz.clamp_min(0).pow(1.0 / 3), xyz * 7.787 + 16.0 / 116).unbind(0);
   return at::stack({f[1] * 116 - 16, (f[0] - f[1]) * 500, (f[1] - f[2]) * 200}).view_as(rgb);
 }
+
+at::Tensor stretched_colour(const at::Tensor& image) {
+  auto values = image.to(at::kCPU, at::kDouble);
+  values = values - values.min();
+  const auto peak = values.max().item<double>();
+  if (peak > 0) values = values / peak;
+  return values.size(0) == 3 ? to_lab(values) : values;
+}
+
+namespace {
+
+constexpr double kLeastSize = 0.5, kLargestSize = 3;  // of a connected region, over the mean size
 
 /// First position and step of a regular grid of about `points` points (scikit-image's regular_grid, one axis
 /// of length 1 in front).
@@ -184,11 +191,7 @@ std::vector<int64_t> connected(const std::vector<int64_t>& labels, Size2 size, i
 
 at::Tensor slic(const at::Tensor& image, const SlicConfig& config) {
   const Size2 size{image.size(1), image.size(2)};
-  auto values = image.to(at::kCPU, at::kDouble);
-  values = values - values.min();
-  const auto peak = values.max().item<double>();
-  if (peak > 0) values = values / peak;
-  if (values.size(0) == 3) values = to_lab(values);
+  const auto values = stretched_colour(image);
   const auto pixels = (values / config.compactness).permute({1, 2, 0}).contiguous();
   const std::vector<double> flat(pixels.const_data_ptr<double>(),
                                  pixels.const_data_ptr<double>() + pixels.numel());
