@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""One training step of MAE, SimMIM or speech-targets: Lacuna beside transformers (eager and torch.compile) and lightly (MAE), interleaved in one go.
+"""One training step of MAE, SimMIM or speech-targets: Lacuna beside transformers, interleaved in one go; for MAE also beside the official way
+in plain PyTorch (plain_mae.py) and lightly. All but lightly both eager and under torch.compile.
 
 The same network (MAE: the ViT and decoder of the options; SimMIM: Swin-T, window 6, cells of 32 pixels; speech-targets: HuBERT's front-end,
 the options' width, depth and heads, 500 classes, no dropout), batch and precision; random pictures or sound that lie ready; forward, backward and a fused AdamW step. Contestants take turns, each turn in a process of its own, so that a slow minute of the machine hits all of them.
@@ -105,6 +106,13 @@ def transformers_mae(options):
         decoder_intermediate_size=4 * options.decoder_dim, mask_ratio=0.75, norm_pix_loss=True))
 
 
+def plain_mae(options):
+    from plain_mae import PlainMAE
+
+    return PlainMAE(options.img, options.patch, options.dim, options.depth, options.heads, options.decoder_dim,
+                    options.decoder_depth, options.decoder_heads)
+
+
 def stand_in_for_torchvision_operators():
     """The torchvision of PyPI is built against CUDA: its compiled operators don't load beside a CPU torch. Importing lightly
     asks that they exist; none is called."""
@@ -157,11 +165,12 @@ def peer_turn(options):
     import torch
 
     torch.manual_seed(0)
+    library, _, mode = options.peer.partition(" ")
     theirs = {"mae": transformers_mae, "simmim": transformers_simmim, "speech-targets": transformers_hubert}[options.method]
-    model = lightly_mae(options) if options.peer == "lightly" else theirs(options)
+    model = {"lightly": lightly_mae, "plain": plain_mae, "transformers": theirs}[library](options)
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, betas=(0.9, 0.95), weight_decay=0.05, fused=True)
-    step_model = torch.compile(model) if options.peer == "compile" else model
+    step_model = torch.compile(model) if mode == "compiled" else model
     speech = options.method == "speech-targets"
     shape = (round(options.seconds * 16000),) if speech else (3, options.img, options.img)
     images = torch.randn(options.batch, *shape)
@@ -222,10 +231,10 @@ def main():
     options = arguments()
     if options.peer:
         return peer_turn(options)
-    contestants = {"lacuna": our_turn, "transformers eager": lambda _: their_turn("eager"),
-                   "transformers compiled": lambda _: their_turn("compile")}
+    peers = ["transformers eager", "transformers compiled"]
     if options.method == "mae":
-        contestants["lightly"] = lambda _: their_turn("lightly")
+        peers += ["plain eager", "plain compiled", "lightly"]
+    contestants = {"lacuna": our_turn, **{peer: lambda _, peer=peer: their_turn(peer) for peer in peers}}
     turns = {name: [] for name in contestants}
     left_out = {}
     for number in range(options.turns):
