@@ -106,13 +106,6 @@ def transformers_mae(options):
         decoder_intermediate_size=4 * options.decoder_dim, mask_ratio=0.75, norm_pix_loss=True))
 
 
-def plain_mae(options):
-    from plain_mae import PlainMAE
-
-    return PlainMAE(options.img, options.patch, options.dim, options.depth, options.heads, options.decoder_dim,
-                    options.decoder_depth, options.decoder_heads)
-
-
 def stand_in_for_torchvision_operators():
     """The torchvision of PyPI is built against CUDA: its compiled operators don't load beside a CPU torch. Importing lightly
     asks that they exist; none is called."""
@@ -125,6 +118,14 @@ def stand_in_for_torchvision_operators():
     for name in sorted({one or other for one, other in names}):
         library.define(f"{name}(Tensor x) -> Tensor")
     sys.modules["lacuna_stand_in"] = library  # alive as long as the process
+
+
+def plain_mae(options):
+    stand_in_for_torchvision_operators()
+    from plain_mae import PlainMAE
+
+    return PlainMAE(options.img, options.patch, options.dim, options.depth, options.heads, options.decoder_dim,
+                    options.decoder_depth, options.decoder_heads)
 
 
 def lightly_mae(options):
