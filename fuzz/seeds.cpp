@@ -85,4 +85,15 @@ int main(int argc, char** argv) {
   testing::write_file(out / "toml" / "1", "part.size=[64, 128]");
   testing::write_file(out / "toml" / "2", "[\"a\", \"b\"]");
   testing::write_file(out / "toml" / "3", "64x96");
+  const std::string model =
+      "\"model\":{\"type\":\"BPE\",\"unk_token\":\"u\",\"vocab\":{\"u\":0,\"a\":1,\"t\":2,\"at\":3},"
+      "\"merges\":[\"a t\"]}";
+  testing::write_file(out / "tokenizer" / "0", "{" + model + "}");
+  testing::write_file(
+      out / "tokenizer" / "1",
+      "{\"added_tokens\":[{\"id\":4,\"content\":\"<s>\",\"special\":true,\"lstrip\":true}],"
+      "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFKC\"},{\"type\":\"Lowercase\"}]},"
+      "\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\s+|[a-c]\"},\"behavior\":"
+      "\"MergedWithNext\"}," +
+          model + "}");
 }

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 torch=torch==2.13.0
 # SETUP_EXTRA: packages that only some checks need, as `make setup SETUP_EXTRA=libclang-rt-16-dev`.
 packages=(${SETUP_EXTRA:-} cmake ninja-build ccache g++ clang-16 python3-venv python3-dev libjpeg62-turbo-dev libpng-dev libtiff-dev zlib1g-dev libsndfile1-dev libsoxr-dev
-          libavformat-dev libavcodec-dev libswscale-dev libavutil-dev pkg-config libzip-dev libicu-dev libpcre2-dev libsentencepiece-dev
+          libavformat-dev libavcodec-dev libswscale-dev libavutil-dev pkg-config libzip-dev libicu-dev libpcre2-dev libsentencepiece-dev libzstd-dev
           nlohmann-json3-dev libtomlplusplus-dev libcli11-dev libgtest-dev libgmock-dev libgloo-dev)
 
 missing=()

@@ -36,7 +36,8 @@ bool takes_files(const std::string& command) {
 Words words_of(const std::string& command) {
   if (command == "completion") return shells();
   if (command == "list") return {"datasets", "encoders", "evals", "methods", "recipes"};
-  if (command == "data") return {"pack"};
+  if (command == "data") return {"pack", "tokenize"};
+  if (command == "tokenizer") return {"train", "encode", "decode", "info"};
   if (command == "eval") return Registry<eval::Protocol>::instance().names();
   if (command != "info" && command != "pretrain") return {};
   auto words = Registry<MethodInfo>::instance().names();

@@ -1,4 +1,5 @@
-// lacuna data pack: a data set with its pictures decoded, in one mapped file.
+// lacuna data pack: a data set with its pictures decoded, in one mapped file; lacuna data tokenize: texts as
+// tokens.
 
 #include <cmath>
 
@@ -6,6 +7,7 @@
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
 #include "lacuna/data/packed.h"
+#include "lacuna/data/tokens.h"
 #include "lacuna/train/signals.h"
 
 namespace lacuna::cli {
@@ -14,6 +16,7 @@ namespace {
 struct Options {
   std::string job, data, out;
   data::PackOptions pack;
+  data::TextConfig text;
   Output output;
 };
 
@@ -61,11 +64,49 @@ void pack(Options& options) {
   options.output.print(to_json(options, report, seconds), to_text(options, report, seconds));
 }
 
+void tokenize(Options& options) {
+  if (options.output.json) log::reserve_stdout();
+  if (io::fs::exists(options.out)) fail("--out " + options.out, "is there already", "name a new file");
+  const auto dataset = data::open_dataset(options.data);
+  if (dataset->modality() != "text")
+    fail(options.data, "holds " + dataset->modality() + ", not texts", "give text:FILE or text:DIR");
+  if (options.text.tokenizer != "bytes")  // whoever opens the file is told where it lies
+    options.text.tokenizer = io::fs::absolute(options.text.tokenizer).lexically_normal().string();
+  const train::SignalGuard signals;
+  const double begun = log::monotonic_seconds();
+  double shown = begun;
+  data::TokenizeOptions settings{.workers = options.pack.workers};
+  settings.progress = [&](const data::TokenizeReport& so_far) {
+    if (train::SignalGuard::requested()) throw Interrupted("stopped; nothing was written");
+    constexpr double kEvery = 5;  // seconds
+    if (log::monotonic_seconds() - shown < kEvery) return;
+    shown = log::monotonic_seconds();
+    log::info(str(so_far.tokens, " tokens of ", so_far.documents, " documents"));
+  };
+  data::TokenizeReport report;
+  io::write_atomically(options.out, [&](const std::function<void(io::Bytes)>& sink) {
+    report = data::tokenize(data::text_source(dataset), options.text, dataset->uri(), settings, sink);
+  });
+  const double seconds = log::monotonic_seconds() - begun;
+  options.output.print({{"file", options.out},
+                        {"data", dataset->uri()},
+                        {"tokenizer", options.text.tokenizer},
+                        {"documents", report.documents},
+                        {"tokens", report.tokens},
+                        {"text_bytes", report.bytes},
+                        {"seconds", seconds}},
+                       str(options.out, ": ", report.tokens, " tokens of ", report.documents, " documents (",
+                           report.bytes, " bytes); ", std::round(seconds * 10) / 10, " s"));
+}
+
 const Register<Command> registered{
     "data",
-    {"pack: a data set with its pictures decoded, in one mapped file", [](CLI::App& app) {
+    {"pack: a data set with its pictures decoded, in one mapped file; tokenize: texts as tokens",
+     [](CLI::App& app) {
        auto options = std::make_shared<Options>();
-       app.add_option("job", options->job, "pack")->required()->check(CLI::IsMember({"pack"}));
+       app.add_option("job", options->job, "pack or tokenize")
+           ->required()
+           ->check(CLI::IsMember({"pack", "tokenize"}));
        app.add_option("--data", options->data, "data URI or path; all its splits, or the one named")
            ->required();
        app.add_option("--out", options->out, "the file to write; --data FILE opens it")->required();
@@ -77,7 +118,11 @@ const Register<Command> registered{
                       "broken records that are named and left out; one more is an error")
            ->check(CLI::NonNegativeNumber);
        options->output.add_to(app);
-       return [options] { pack(*options); };
+       app.add_option("--tokenizer", options->text.tokenizer,
+                      "tokenize: bytes, a tokenizer's file or folder");
+       app.add_flag("!--no-begin", options->text.add_begin, "tokenize: no begin token in front of documents");
+       app.add_flag("!--no-end", options->text.add_end, "tokenize: no end token behind documents");
+       return [options] { options->job == "pack" ? pack(*options) : tokenize(*options); };
      }}};
 
 }  // namespace

@@ -11,6 +11,8 @@
 #include "lacuna/data/motion.h"
 #include "lacuna/data/packed.h"
 #include "lacuna/data/subset.h"
+#include "lacuna/data/text.h"
+#include "lacuna/data/tokens.h"
 #include "lacuna/data/video.h"
 
 namespace lacuna::data {
@@ -42,6 +44,7 @@ std::string scheme_of_files(const fs::path& folder) {
     if (is_sound_extension(extension)) return "audio";
     if (is_film_extension(extension)) return "video";
     if (is_motion_extension(extension)) return "motion";
+    if (is_text_file(entry->path()) && entry->path().stem() != "README") return "text";
   }
   return "imagefolder";
 }
@@ -58,7 +61,10 @@ std::string recognise(const fs::path& path) {
     fail(path.string(), "is not there", "check the path, or name a data set scheme");
   if (!fs::is_directory(path, error)) {
     if (is_packed(path)) return "packed";
-    fail(path.string(), "is neither a folder nor a tar shard nor an IDX file nor a packed data set",
+    if (is_token_file(path)) return "tokens";
+    if (is_text_file(path)) return "text";
+    fail(path.string(),
+         "is neither a folder nor a tar shard, an IDX file, a packed data set, a text nor tokens",
          "name the data set's folder");
   }
   for (const auto& entry : fs::directory_iterator(path, error)) {
@@ -139,6 +145,7 @@ io::Bytes encoded_bytes(const Record& record) {
   const char* is = std::holds_alternative<io::Image>(record.content)    ? "a picture"
                    : std::holds_alternative<io::Audio>(record.content)  ? "sound"
                    : std::holds_alternative<io::Motion>(record.content) ? "a motion"
+                   : std::holds_alternative<io::Points>(record.content) ? "a cloud of points"
                                                                         : "a film";
   fail(record.key, str("is ", is, ", which is not what is asked for"), "give a data set of the right kind");
 }

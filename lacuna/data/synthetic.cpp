@@ -3,7 +3,9 @@
 #include <functional>
 #include <map>
 
+#include "lacuna/core/error.h"
 #include "lacuna/data/dataset.h"
+#include "lacuna/data/synthetic_facts.h"
 #include "lacuna/data/synthetic_moving.h"
 #include "lacuna/data/synthetic_speech.h"
 #include "lacuna/data/synthetic_walkers.h"
@@ -37,6 +39,7 @@ class SyntheticDataset final : public Dataset {
   // Each run of as many records as there are classes holds every class once, in an order of its own.
   int64_t label(int64_t index) const override {
     const auto classes = static_cast<int64_t>(classes_.size());
+    if (classes == 0) return kNoLabel;
     Stream order(seed(), stream_ + "/labels", static_cast<uint64_t>(index / classes));
     return order.permutation(classes)[static_cast<size_t>(index % classes)];
   }
@@ -178,11 +181,38 @@ std::shared_ptr<Dataset> open_walkers(Uri& uri) {
                                             walker_actions(), draw, "motion");
 }
 
-const std::map<std::string, std::shared_ptr<Dataset> (*)(Uri&)> kSets{{"bands", open_bands},
-                                                                      {"moving", open_moving},
-                                                                      {"scenes", open_scenes},
-                                                                      {"speech", open_speech},
-                                                                      {"walkers", open_walkers}};
+struct FactsConfig : SyntheticConfig {
+  int64_t chars = 250, facts = 1, digits = 3;
+  std::string text;
+  void fields(Fields& f) {
+    SyntheticConfig::fields(f);
+    f("chars", chars, "characters of a text, about").range(64, 1e9);
+    f("facts", facts, "codes in a text").range(1, 200);
+    f("digits", digits, "of a code").range(1, 18);
+    f("text", text, "a file whose lines stand between them; empty: drawn sentences");
+  }
+};
+
+std::shared_ptr<Dataset> open_facts(Uri& uri) {
+  FactsConfig config;
+  ConfigTable table;
+  table.add("", config);
+  take_query(uri, table);
+  std::vector<std::string> lines;
+  if (!config.text.empty()) {
+    lines = filler_lines(io::read_file(config.text));
+    if (lines.empty()) fail(config.text, "holds no line of text", "name another file");
+  }
+  const auto draw = [config, lines](int64_t /*label*/, Stream random) {
+    return Content(draw_facts_text(config.chars, config.facts, config.digits, lines, random));
+  };
+  return std::make_shared<SyntheticDataset>("facts", opened_uri(uri, config.split), config,
+                                            std::vector<std::string>{}, draw, "text");
+}
+
+const std::map<std::string, std::shared_ptr<Dataset> (*)(Uri&)> kSets{
+    {"bands", open_bands},   {"facts", open_facts},   {"moving", open_moving},
+    {"scenes", open_scenes}, {"speech", open_speech}, {"walkers", open_walkers}};
 
 std::shared_ptr<Dataset> open_synthetic(Uri& uri) {
   const auto found = kSets.find(uri.path);
@@ -194,9 +224,10 @@ std::shared_ptr<Dataset> open_synthetic(Uri& uri) {
 
 const Register<DatasetScheme> registered{
     "synthetic",
-    {"synthetic:scenes|bands|speech|moving|walkers?count=5000&size=96&seed=0&split=train",
+    {"synthetic:scenes|bands|speech|moving|walkers|facts?count=5000&size=96&seed=0&split=train",
      "drawn by the program: shapes in scenes (classes=10), textured fields of many bands (channels=5), "
-     "spoken words (label=word|speaker), films of moving shapes (frames=16), bodies in motion (frames=200)",
+     "spoken words (label=word|speaker), films of moving shapes (frames=16), bodies in motion (frames=200), "
+     "texts in which things have codes (chars=250)",
      open_synthetic, [](const Uri&) {
        return std::vector<std::string>{"train", "test"};
      }}};

@@ -94,9 +94,10 @@ EvalConfig take_eval_config(std::vector<std::string>& settings) {
   table.add("explain", config.explain);
   table.add("probe", config.probe);
   table.add("generate", config.generate);
+  table.add("lm", config.lm);
   const auto rest = std::stable_partition(settings.begin(), settings.end(), [](const std::string& setting) {
     return !setting.starts_with("eval.") && !setting.starts_with("explain.") &&
-           !setting.starts_with("probe.") && !setting.starts_with("generate.");
+           !setting.starts_with("probe.") && !setting.starts_with("generate.") && !setting.starts_with("lm.");
   });
   for (auto own = rest; own != settings.end(); ++own) table.set_assignment(*own, "--set");
   settings.erase(rest, settings.end());

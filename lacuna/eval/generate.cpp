@@ -31,6 +31,12 @@ void GenerateConfig::fields(Fields& f) {
     "forecast: two windows begin alike when their last observed poses are nearer than this")
       .range(0);
   f("animate", animate, "write an animated picture for each record");
+  f("prompt", prompt, "texts: what to begin with; empty: the beginning of each record");
+  f("prompt_tokens", prompt_tokens, "texts: so many tokens of a record").range(1);
+  f("tokens", tokens, "texts: at most so many new ones").range(1);
+  f("temperature", temperature, "texts: above 0 draws, 0 takes the likeliest").range(0);
+  f("top_k", top_k, "texts: only the k likeliest are drawn from; 0: all").range(0);
+  f("top_p", top_p, "texts: only the likeliest whose shares sum up to this are drawn from").range(0, 1);
 }
 
 Json generate(const GenerateRequest& request) {

@@ -17,6 +17,12 @@ struct GenerateConfig {
   std::string group;            ///< control: a named group of joints
   double multimodal_threshold = 0.5;
   bool animate = true;
+  std::string prompt;          ///< of a text; empty: the beginning of each record
+  int64_t prompt_tokens = 32;  ///< of a record
+  int64_t tokens = 64;         ///< at most so many new ones
+  double temperature = 0;      ///< 0: always the likeliest
+  int64_t top_k = 0;           ///< 0: all
+  double top_p = 1;
   void fields(Fields& f);
 };
 

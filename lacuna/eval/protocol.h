@@ -13,6 +13,7 @@
 #include "lacuna/eval/explain_config.h"
 #include "lacuna/eval/generate_config.h"
 #include "lacuna/eval/probe_config.h"
+#include "lacuna/eval/text_eval_config.h"
 #include "lacuna/train/checkpoint.h"
 #include "lacuna/train/config.h"
 #include "lacuna/train/processes.h"
@@ -52,6 +53,7 @@ struct EvalConfig {
   ExplainConfig explain;                                ///< keys explain.*: removal, lime
   ProbeConfig probe;                                    ///< keys probe.*: what looks at frames and layers
   GenerateConfig generate;                              ///< keys generate.*: sampling, forecast
+  TextEvalConfig lm;                                    ///< keys lm.*: what reads texts
   void fields(Fields& f);
 };
 

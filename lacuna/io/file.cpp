@@ -14,6 +14,7 @@
 #include <limits>
 
 #include "lacuna/core/error.h"
+#include "lacuna/io/compressed.h"
 #include "lacuna/io/leftovers.h"
 
 namespace lacuna::io {
@@ -283,7 +284,7 @@ std::string gunzip(Bytes compressed, const std::string& name, size_t limit) {
   return out;
 }
 
-MappedFile map_inflated(Bytes compressed, const std::string& name, size_t limit) {
+MappedFile map_pieces(const std::function<void(const std::function<void(Bytes)>&)>& write) {
   std::error_code error;
   const fs::path folder = fs::temp_directory_path(error);
   std::string path = ((error ? fs::path("/tmp") : folder) / "lacuna-XXXXXX").string();
@@ -292,8 +293,13 @@ MappedFile map_inflated(Bytes compressed, const std::string& name, size_t limit)
   const Cleanup unlink_at_end(path);  // the mapping keeps the content alive
   const std::unique_ptr<const int, void (*)(const int*)> close_at_end(&descriptor,
                                                                       [](const int* d) { ::close(*d); });
-  inflate_pieces(compressed, name, limit, [&](Bytes piece) { write_fully(descriptor, piece, path); });
+  write([&](Bytes piece) { write_fully(descriptor, piece, path); });
   return MappedFile(path);
+}
+
+MappedFile map_inflated(Bytes compressed, const std::string& name, size_t limit) {
+  return map_pieces(
+      [&](const std::function<void(Bytes)>& sink) { inflate_pieces(compressed, name, limit, sink); });
 }
 
 std::string base64(std::string_view bytes) {

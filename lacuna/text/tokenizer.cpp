@@ -1,6 +1,7 @@
 #include "lacuna/text/tokenizer.h"
 
 #include "lacuna/core/error.h"
+#include "lacuna/text/byte_tokenizer.h"
 #include "lacuna/text/clip.h"
 #include "lacuna/text/huggingface.h"
 #include "lacuna/text/sentencepiece.h"
@@ -27,6 +28,7 @@ std::shared_ptr<const Tokenizer> open_json(const fs::path& path) {
 }  // namespace
 
 std::shared_ptr<const Tokenizer> open_tokenizer(const fs::path& path) {
+  if (path == "bytes") return byte_tokenizer();
   const auto file = fs::is_directory(path) ? file_in(path) : path;
   if (file.empty())
     fail(path.string(), "holds no tokenizer",

@@ -37,7 +37,8 @@ class Tokenizer {
 };
 
 /// Opens tokenizer.json (Hugging Face), *.model (sentencepiece), CLIP's list of merges (bpe_*.txt or
-/// .txt.gz), or a folder that holds one of these. Error when there is none, or it is broken.
+/// .txt.gz), or a folder that holds one of these; "bytes" (byte_tokenizer) needs no file. Error when there is
+/// none, or it is broken.
 std::shared_ptr<const Tokenizer> open_tokenizer(const io::fs::path& path);
 
 /// The special tokens that a vocabulary's usual names tell: <s>, </s>, [CLS], [SEP], <|endoftext|>, <pad>,

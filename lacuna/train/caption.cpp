@@ -13,7 +13,7 @@ using Glyph = std::array<uint8_t, kGlyphHeight>;
 constexpr int64_t kGlyphWidth = kGlyphAdvance - 1;
 
 /// Rows from top to bottom; two octal digits hold a row's five pixels, the leftmost in the highest bit.
-const Glyph& glyph_of(char character) {
+const std::map<char, Glyph>& all_glyphs() {
   // clang-format off
   static const std::map<char, Glyph> glyphs{
     {' ', {}},
@@ -54,14 +54,52 @@ const Glyph& glyph_of(char character) {
     {'8', {016, 021, 021, 016, 021, 021, 016, 000, 000}},
     {'9', {016, 021, 021, 017, 001, 001, 016, 000, 000}},
     {'-', {000, 000, 000, 037, 000, 000, 000, 000, 000}},
+    {'.', {000, 000, 000, 000, 000, 014, 014, 000, 000}},
+    {',', {000, 000, 000, 000, 000, 014, 014, 004, 010}},
+    {':', {000, 000, 014, 014, 000, 014, 014, 000, 000}},
+    {';', {000, 000, 014, 014, 000, 014, 014, 004, 010}},
+    {'!', {004, 004, 004, 004, 004, 000, 004, 000, 000}},
+    {'?', {016, 021, 001, 002, 004, 000, 004, 000, 000}},
+    {'\'', {004, 004, 010, 000, 000, 000, 000, 000, 000}},
+    {'"', {012, 012, 012, 000, 000, 000, 000, 000, 000}},
+    {'(', {002, 004, 010, 010, 010, 004, 002, 000, 000}},
+    {')', {010, 004, 002, 002, 002, 004, 010, 000, 000}},
+    {'[', {016, 010, 010, 010, 010, 010, 016, 000, 000}},
+    {']', {016, 002, 002, 002, 002, 002, 016, 000, 000}},
+    {'<', {002, 004, 010, 020, 010, 004, 002, 000, 000}},
+    {'>', {010, 004, 002, 001, 002, 004, 010, 000, 000}},
+    {'/', {001, 001, 002, 004, 010, 020, 020, 000, 000}},
+    {'+', {000, 004, 004, 037, 004, 004, 000, 000, 000}},
+    {'=', {000, 000, 037, 000, 037, 000, 000, 000, 000}},
+    {'*', {000, 025, 016, 037, 016, 025, 000, 000, 000}},
+    {'%', {030, 031, 002, 004, 010, 023, 003, 000, 000}},
+    {'#', {012, 012, 037, 012, 037, 012, 012, 000, 000}},
+    {'&', {014, 022, 014, 015, 022, 022, 015, 000, 000}},
+    {'_', {000, 000, 000, 000, 000, 000, 000, 037, 000}},
+    {kUnknownGlyph, {037, 021, 021, 021, 021, 021, 037, 000, 000}},
   };
   // clang-format on
-  const auto found = glyphs.find(character);
-  LACUNA_ASSERT(found != glyphs.end() && "a character the font lacks");
+  return glyphs;
+}
+
+const Glyph& glyph_of(char character) {
+  const auto found = all_glyphs().find(character);
+  LACUNA_ASSERT(found != all_glyphs().end() && "a character the font lacks");
   return found->second;
 }
 
 }  // namespace
+
+std::string drawable(const std::string& utf8) {
+  std::string out;
+  for (const char c : utf8) {
+    const auto byte = static_cast<unsigned char>(c);
+    if ((byte & 0xC0) == 0x80) continue;  // one box for a character of several bytes
+    const char small = byte < 0x80 ? static_cast<char>(std::tolower(byte)) : kUnknownGlyph;
+    out += std::isspace(byte) != 0 ? ' ' : all_glyphs().count(small) != 0 ? small : kUnknownGlyph;
+  }
+  return out;
+}
 
 int64_t text_width(const std::string& text, int64_t scale) {
   return text.empty() ? 0 : (static_cast<int64_t>(text.size()) * kGlyphAdvance - 1) * scale;

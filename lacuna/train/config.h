@@ -10,6 +10,7 @@
 #include "lacuna/data/captions.h"
 #include "lacuna/data/loader.h"
 #include "lacuna/data/motion.h"
+#include "lacuna/data/text_config.h"
 #include "lacuna/data/transform.h"
 #include "lacuna/data/video.h"
 #include "lacuna/method/method.h"
@@ -121,6 +122,7 @@ class RunConfig {
   data::AudioConfig audio;      ///< of sound
   data::VideoConfig video;      ///< of films
   data::MotionConfig motion;    ///< of motions
+  data::TextConfig text;        ///< of texts
   TrainConfig train;
   HealthConfig health;
   ConfigTable table;

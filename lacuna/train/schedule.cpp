@@ -11,7 +11,8 @@
 namespace lacuna::train {
 
 std::vector<std::string> schedule_names() {
-  return {"cosine", "timm_cosine", "multistep", "linear", "polynomial", "tri_stage", "vjepa_cosine"};
+  return {"cosine",     "timm_cosine", "multistep",    "linear",
+          "polynomial", "tri_stage",   "vjepa_cosine", "micro_cosine"};
 }
 
 double cosine_lr(double epoch, double epochs, double warmup_epochs, double lr, double min_lr,
@@ -73,6 +74,13 @@ double learning_rate(const TrainConfig& config, const Plan& plan, int64_t step, 
   if (config.schedule == "cosine")
     return lr_scale * cosine_lr(static_cast<double>(step) / per_epoch, plan.epochs, plan.warmup_epochs,
                                 plan.lr, plan.min_lr, plan.warmup_lr);
+  if (config.schedule == "micro_cosine") {
+    // The last of a step's micro-iterations sets its rate; warm-up and end are counted in them too.
+    const double t = static_cast<double>(step + 1) - 1 / static_cast<double>(config.accum);
+    return lr_scale * cosine_lr(t, static_cast<double>(plan.steps),
+                                std::round(plan.warmup_epochs * per_epoch), plan.lr, plan.min_lr,
+                                plan.warmup_lr);
+  }
   if (config.schedule == "vjepa_cosine")
     return lr_scale * vjepa_lr(static_cast<double>(step + 1), planned_steps(config, plan),
                                std::floor(plan.warmup_epochs * per_epoch), plan.lr, plan.min_lr,

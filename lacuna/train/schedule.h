@@ -9,7 +9,8 @@ namespace lacuna::train {
 struct Plan;
 struct TrainConfig;
 
-/// "cosine", "timm_cosine", "multistep", "linear", "polynomial", "tri_stage", "vjepa_cosine".
+/// "cosine", "timm_cosine", "multistep", "linear", "polynomial", "tri_stage", "vjepa_cosine",
+/// "micro_cosine" (lit-gpt: "cosine" by micro-iteration, as MEAP's pre-training sets it).
 std::vector<std::string> schedule_names();
 
 /// Linear warm-up from `warmup_lr`, then half a cosine to min_lr, by fractional epoch (MAE, util/lr_sched.py,

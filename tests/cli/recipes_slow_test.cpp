@@ -50,6 +50,9 @@ std::string drawn_data(const std::string& method) {
 /// would take minutes (two ViT-L that look at films: two blocks of theirs, short and small films).
 std::vector<std::string> settings_of_drawn(const std::string& method) {
   if (method == "humanmac") return {"--set", "motion.keep=[]"};
+  if (method == "meap")  // bytes, short texts, two layers
+    return {"--set", "text.tokenizer=bytes",   "--set", "text.rows=blocks",  "--set", "encoder.context=64",
+            "--set", "encoder.vocab_size=320", "--set", "mask.token_id=258", "--set", "encoder.depth=2"};
   if (method == "salt")
     return {"--set", "encoder.num_frames=4", "--set", "encoder.img_size=112",
             "--set", "encoder.depth=2",      "--set", "teacher.depth=2"};
