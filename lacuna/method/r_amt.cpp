@@ -63,6 +63,7 @@ void RAmtHeadConfig::fields(Fields& f) {
   f("num_classes", num_classes, "classes that have text features; 0: the data's").range(0);
   f("classes", classes, "told apart: all, or the first (base) or second (new) half of them")
       .choices({"all", "base", "new"});
+  f("class_names", class_names, "what the text tower calls the classes; empty: as the data do");
 }
 
 void RAmtBaseConfig::fields(Fields& f) {
@@ -71,9 +72,18 @@ void RAmtBaseConfig::fields(Fields& f) {
   f("template_mean", template_mean,
     "over templates: of the features as they are (R-AMT), or of the normalised ones (OpenAI's notebook)")
       .choices({"features", "normalized"});
+  f("settings", settings,
+    "where base.weights is empty: KEY=VALUE settings of a CLIP that is trained first, in RUN/base, on the "
+    "same "
+    "data with captions of templates; empty: none is trained");
 }
 
 void RAmtConfig::fields(Fields& f) {
+  f("tune", tune,
+    "what is learnt: masks; for comparison the classes' vectors (head: a linear probe that begins at the "
+    "text "
+    "features), or all weights of the image tower (tower: full fine-tuning)")
+      .choices({"masks", "head", "tower"});
   f.group("encoder", encoder);
   f("projection.dim", dim, "dimensions of the space that pictures and texts share").range(1);
   f.group("mask", mask);
@@ -104,19 +114,31 @@ RAmt::RAmt(const RAmtConfig& config, Draws& draws) : config_(config) {
          "use data with labels of two classes or more");
   visual_ = register_module("visual", std::make_shared<nn::ClipVision>(config.encoder, config.dim));
   visual_->initialize(draws);
-  const auto frozen = nn::named_tensors(*visual_);
-  for (auto& parameter : visual_->parameters()) parameter.requires_grad_(false);
+  const auto tower = nn::named_tensors(*visual_);
+  for (auto& parameter : visual_->parameters()) parameter.requires_grad_(config.tune == "tower");
   logit_scale_ = register_buffer("logit_scale", torch::tensor(-std::log(kStartTemperature), torch::kFloat));
-  text_features_ = register_buffer("text_features", torch::zeros({config.head.num_classes, config.dim}));
-  nn::normal_(text_features_, 1, draws, "text_features");
-  text_features_.copy_(nn::unit_rows(text_features_));
-  const auto names = chosen_weights(config.mask, config.encoder.depth);
+  const auto rows = torch::zeros({config.head.num_classes, config.dim});
+  nn::normal_(rows, 1, draws, "text_features");
+  text_features_ = config.tune == "head" ? register_parameter("text_features", nn::unit_rows(rows))
+                                         : register_buffer("text_features", nn::unit_rows(rows));
+  std::vector<std::string> names;
+  if (config.tune == "masks") names = chosen_weights(config.mask, config.encoder.depth);
   std::vector<Tensor> weights;
-  for (const auto& name : names) weights.push_back(frozen.at(name));
+  for (const auto& name : names) weights.push_back(tower.at(name));
   masks_ = std::make_shared<nn::WeightMasks>(names, weights, config.mask.threshold);
   nn::adopt(*this, *masks_);
   masks_->initialize(config.mask.init, config.mask.scale, draws);
   gather_ = register_module("gather", std::make_shared<nn::RowGather>());
+}
+
+void RAmt::shuffle_masks(uint64_t seed) {
+  const torch::NoGradGuard no_grad;
+  const auto& masks = *masks_;
+  for (size_t k = 0; k < masks.scores().size(); ++k) {
+    const auto flat = masks.scores()[k].view({-1});
+    const auto order = Stream(seed, masks.names()[k]).permutation(flat.numel());
+    flat.copy_(flat.index_select(0, torch::tensor(order)));
+  }
 }
 
 Tensor RAmt::logits(const Tensor& image, const Tensor& text, bool masked) const {
@@ -133,7 +155,7 @@ RAmtObjectives RAmt::objectives(const Tensor& image, const Tensor& label, const 
   out.logits = logit_scale_.exp() * out.features.mm(text.t());
   out.main = torch::cross_entropy_loss(out.logits, label.to(image.device()));
   out.task = out.main;
-  if (config_.loss.mask_weight > 0) {
+  if (config_.loss.mask_weight > 0 && !masks_->scores().empty()) {
     auto norms = torch::zeros({}, out.main.options());
     for (const auto& score : masks_->scores()) norms = norms + score.norm();
     out.mask = config_.loss.mask_weight * norms;
@@ -170,9 +192,10 @@ Loss RAmt::forward(const Batch& batch, Draws& draws) {
     fail("r-amt", "a batch without a label", "use data with labels (and head.classes as data.classes)");
   const auto image = batch.image.index_select(0, rows.to(batch.image.device()));
   const auto label = batch.label.index_select(0, rows) - from;
-  const auto found = objectives(image, label, candidates(), is_training() && config_.loss.gdr_lambda > 0);
+  const auto found = objectives(image, label, candidates(),
+                                is_training() && config_.tune == "masks" && config_.loss.gdr_lambda > 0);
   Loss loss{.total = found.task, .parts = {{"main", found.main.detach()}}, .stats = {}};
-  loss.stats["sparsity"] = masks_->sparsity();
+  if (config_.tune == "masks") loss.stats["sparsity"] = masks_->sparsity();
   loss.stats["train_top1"] = found.logits.argmax(1).cpu().eq(label).to(torch::kFloat).mean().item<double>();
   if (found.mask.defined()) loss.parts["mask"] = found.mask.detach();
   if (!found.kl.defined()) return loss;
@@ -212,6 +235,7 @@ Preview RAmt::preview(const Batch& batch, Draws& /*draws*/) {
   const auto change = (visual_->hidden(batch.image, -1, &hook) - visual_->hidden(batch.image)).slice(1, 1);
   Preview out;
   out.image = batch.image;
+  if (config_.tune != "masks") return out;
   out.heat = change.norm(2, 2).view({-1, grid.h, grid.w});
   out.heat_title = "moved by the mask";
   return out;

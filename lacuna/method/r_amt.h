@@ -33,8 +33,9 @@ struct RAmtLossConfig {
 
 /// Keys `head.*`: classes are rows of the text features.
 struct RAmtHeadConfig {
-  int64_t num_classes = 0;      ///< 0: those of the data
-  std::string classes = "all";  ///< that are told apart: all | base (the first half) | new (the second)
+  int64_t num_classes = 0;               ///< 0: those of the data
+  std::string classes = "all";           ///< that are told apart: all | base | new (data::class_range)
+  std::vector<std::string> class_names;  ///< empty: those of the data
   void fields(Fields& f);
 };
 
@@ -43,10 +44,12 @@ struct RAmtBaseConfig {
   std::string weights;
   std::vector<std::string> templates{"a photo of a {}."};
   std::string template_mean = "features";
+  std::vector<std::string> settings;  ///< of the CLIP that is trained first; empty: none is
   void fields(Fields& f);
 };
 
 struct RAmtConfig : MethodConfig {
+  std::string tune = "masks";  ///< masks | head | tower
   nn::ClipVisionConfig encoder;
   int64_t dim = 512;  ///< key projection.dim
   RAmtMaskConfig mask;
@@ -94,6 +97,8 @@ class RAmt : public Method {
   RAmtObjectives objectives(const Tensor& image, const Tensor& label, const Tensor& text, bool distil) const;
   /// [B, C] of the masked (or, for comparison, the unmasked) tower.
   Tensor logits(const Tensor& image, const Tensor& text, bool masked = true) const;
+  /// Masks drawn anew by `seed` of the same number of bits in each tensor, for comparison.
+  void shuffle_masks(uint64_t seed);
   /// Rows of the text features that stand for config().head.classes.
   Tensor candidates() const;
   const Tensor& text_features() const { return text_features_; }

@@ -16,17 +16,10 @@ namespace {
 /// The picture half: its keys, statistics and transforms.
 const Modality& pictures() { return *Registry<ModalityEntry>::instance().get("image").modality; }
 
-std::string shown_text(const std::string& text, size_t longest) {
-  std::string out;
-  for (const unsigned char c : text.substr(0, longest))
-    out += std::isalnum(c) != 0 ? static_cast<char>(std::tolower(c)) : ' ';
-  return out;
-}
-
 class CaptionedPictures final : public Modality {
  public:
   std::string items() const override { return "pictures with texts"; }
-  std::string default_data() const override { return "synthetic:shapes"; }
+  std::string default_data() const override { return "synthetic:scenes"; }
 
   void add_keys(RunConfig& config) const override {
     pictures().add_keys(config);
@@ -49,6 +42,11 @@ class CaptionedPictures final : public Modality {
            str("is less than the tokenizer's ", encoder.vocab_size(), " tokens"),
            "leave it out, or give the weights' own caption.tokenizer");
     return dataset;
+  }
+
+  std::shared_ptr<data::Dataset> dress(const RunConfig& config,
+                                       std::shared_ptr<data::Dataset> dataset) const override {
+    return data::with_class_captions(std::move(dataset), config.caption.templates);
   }
 
   void require_settled(const RunConfig& config, const std::string& origin) const override {
@@ -121,8 +119,9 @@ Tensor CaptionedPictures::panel(const Preview& preview, const RunConfig& config)
   for (int64_t row = 0; row < B; ++row) {
     const int64_t top = kGap + kGlyphHeight + kGap / 2 + row * (kSide + kGap);
     canvas.narrow(0, top, kSide).narrow(1, kGap, kSide).copy_(image[row]);
-    const auto text = shown_text(encoder.decode(preview.tokens[row]), kShown);
-    draw_text(canvas, text, top + (kSide - kGlyphHeight) / 2, kSide + 2 * kGap, kScale, kInk);
+    const auto text = drawable(encoder.decode(preview.tokens[row]));
+    draw_text(canvas, text.substr(0, kShown), top + (kSide - kGlyphHeight) / 2, kSide + 2 * kGap, kScale,
+              kInk);
     for (int64_t column = 0; column < B; ++column) {
       const double v = t[row][column].item<double>();
       const auto colour =

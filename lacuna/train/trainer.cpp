@@ -88,9 +88,7 @@ std::shared_ptr<data::Dataset> settle_data(RunConfig& config, std::shared_ptr<da
   if (config.data.shots > 0)
     dataset =
         data::few_shots(std::move(dataset), config.data.shots, static_cast<uint64_t>(config.train.seed));
-  // Pictures get their texts below.
-  const bool pairs = config.info().modality == "captioned" && dataset->modality() == "image";
-  if (dataset->modality() != config.info().modality && !pairs)
+  if (!reads(config.info().modality, dataset->modality()))
     fail(config.data.uri,
          str("holds ", dataset->modality(), ", and ", config.method, " is trained on ",
              config.info().modality),
