@@ -3,7 +3,9 @@
 
 #include <map>
 #include <memory>
+#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "lacuna/data/dataset.h"
@@ -21,5 +23,15 @@ std::shared_ptr<Dataset> balanced_subset(std::shared_ptr<Dataset> whole, int64_t
 /// rounded, at least one. 0 < share <= 1. Records without a label are left out. One seed's smaller subset is
 /// part of its larger ones. Hold out first: what it is taken of should hold no test record.
 std::shared_ptr<Dataset> label_subset(std::shared_ptr<Dataset> whole, double share, uint64_t seed);
+
+/// `shots` records of every class, or all of one that has fewer. Records without a label are left out; one
+/// seed's smaller subset is part of its larger ones. Error: no labels.
+std::shared_ptr<Dataset> few_shots(std::shared_ptr<Dataset> whole, int64_t shots, uint64_t seed);
+
+/// First and one past the last label of `part` of `classes`: all; base, the first half, which is the larger;
+/// new, the second (CoOp's base-to-new generalisation).
+std::pair<int64_t, int64_t> class_range(const std::string& part, int64_t classes);
+/// The records of these classes; labels and classes() stay those of the whole. Error: no labels.
+std::shared_ptr<Dataset> class_half(std::shared_ptr<Dataset> whole, const std::string& part);
 
 }  // namespace lacuna::data

@@ -1,7 +1,7 @@
 // wds:PATTERN: WebDataset tar shards. Members that share a key (the name up to the first dot of its last
 // part) and lie next to each other are one record: KEY.jpg|png|tif|npy, KEY.wav|flac|mp3|ogg or
 // KEY.mp4|webm|avi|gif, with its label in KEY.cls (a number) or KEY.json ("label"), or in a field of KEY
-// itself (label_field=1), and its transcript in KEY.txt.
+// itself (label_field=1), and its transcript, or a picture's captions, one a line, in KEY.txt.
 
 #include <algorithm>
 #include <charconv>
@@ -9,6 +9,7 @@
 
 #include "lacuna/core/error.h"
 #include "lacuna/data/audio.h"
+#include "lacuna/data/caption_files.h"
 #include "lacuna/data/dataset.h"
 #include "lacuna/data/folder.h"
 #include "lacuna/data/transcripts.h"
@@ -129,7 +130,9 @@ class WebDataset final : public Dataset {
     const Entry& entry = entries_[static_cast<size_t>(index)];
     const io::TarFile& shard = shards_[entry.shard];
     const io::TarMember& member = shard.members()[entry.member];
-    return {name_of(shard, member), entry.label, shard.content(member)};
+    Record record{name_of(shard, member), entry.label, shard.content(member)};
+    if (modality_ == "image") record.captions = captions(entry);
+    return record;
   }
   int64_t label(int64_t index) const override { return entries_[static_cast<size_t>(index)].label; }
   std::vector<std::string> classes() const override { return classes_; }
@@ -148,6 +151,13 @@ class WebDataset final : public Dataset {
     int64_t label;
     int64_t text;  ///< member with its transcript; -1: none
   };
+
+  /// One a line of KEY.txt.
+  std::vector<std::string> captions(const Entry& entry) const {
+    if (entry.text < 0) return {};
+    const io::TarFile& shard = shards_[entry.shard];
+    return caption_lines(text_of(shard, shard.members()[static_cast<size_t>(entry.text)]));
+  }
 
   static std::string name_of(const io::TarFile& shard, const io::TarMember& member) {
     return shard.path().string() + "#" + member.name;

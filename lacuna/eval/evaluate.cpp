@@ -11,6 +11,8 @@ namespace lacuna::eval {
 namespace {
 
 constexpr double kTestShare = 0.2;
+// Of EvalConfig; all other keys are the network's.
+constexpr const char* kOwnKeys[] = {"eval.", "explain.", "probe.", "generate.", "lm.", "prompt.", "fewshot."};
 
 /// What is learnt from, what is scored, and how to say which.
 struct Sides {
@@ -95,9 +97,11 @@ EvalConfig take_eval_config(std::vector<std::string>& settings) {
   table.add("probe", config.probe);
   table.add("generate", config.generate);
   table.add("lm", config.lm);
+  table.add("prompt", config.prompt);
+  table.add("fewshot", config.fewshot);
   const auto rest = std::stable_partition(settings.begin(), settings.end(), [](const std::string& setting) {
-    return !setting.starts_with("eval.") && !setting.starts_with("explain.") &&
-           !setting.starts_with("probe.") && !setting.starts_with("generate.") && !setting.starts_with("lm.");
+    return std::none_of(std::begin(kOwnKeys), std::end(kOwnKeys),
+                        [&](const char* group) { return setting.starts_with(group); });
   });
   for (auto own = rest; own != settings.end(); ++own) table.set_assignment(*own, "--set");
   settings.erase(rest, settings.end());

@@ -11,7 +11,7 @@ namespace lacuna::eval {
 data::Loader make_loader(const Model& model, std::shared_ptr<data::Dataset> dataset,
                          const EvalConfig& config) {
   const auto& modality = model.config->modality();
-  if (dataset->modality() != model.method->input().modality)
+  if (!train::reads(model.method->input().modality, dataset->modality()))
     fail(dataset->uri(),
          str("holds ", dataset->modality(), ", and the weights are of a method of ",
              model.method->input().modality),

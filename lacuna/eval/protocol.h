@@ -13,6 +13,7 @@
 #include "lacuna/eval/explain_config.h"
 #include "lacuna/eval/generate_config.h"
 #include "lacuna/eval/probe_config.h"
+#include "lacuna/eval/prompt_config.h"
 #include "lacuna/eval/text_eval_config.h"
 #include "lacuna/train/checkpoint.h"
 #include "lacuna/train/config.h"
@@ -54,6 +55,8 @@ struct EvalConfig {
   ProbeConfig probe;                                    ///< keys probe.*: what looks at frames and layers
   GenerateConfig generate;                              ///< keys generate.*: sampling, forecast
   TextEvalConfig lm;                                    ///< keys lm.*: what reads texts
+  PromptConfig prompt;                                  ///< keys prompt.*: zeroshot
+  FewshotConfig fewshot;                                ///< keys fewshot.*
   void fields(Fields& f);
 };
 

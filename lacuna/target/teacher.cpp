@@ -6,7 +6,7 @@
 
 #include "lacuna/core/error.h"
 #include "lacuna/io/safetensors.h"
-#include "lacuna/nn/clip_visual.h"
+#include "lacuna/nn/clip.h"
 #include "lacuna/nn/vit.h"
 #include "lacuna/nn/weights.h"
 
@@ -70,7 +70,7 @@ class Frozen final : public Teacher {
     if constexpr (std::is_same_v<Network, nn::ViT>)
       return network_->forward_features(image).slice(1, 1);
     else
-      return network_->forward(image).slice(1, 1);
+      return network_->tokens(image).slice(1, 1);
   }
   int64_t dim() const override { return dim_; }
   void to(torch::Device device) override { network_->to(device); }
@@ -102,13 +102,12 @@ std::unique_ptr<Teacher> open_clip(File file, Size2 img_size, Size2 patch_size) 
   const auto kernel = file.sizes("conv1.weight", 4);
   file.check_grid(kernel, file.sizes("positional_embedding", 2)[0], img_size, patch_size);
   const int64_t dim = file.sizes("proj", 2)[1];
-  const nn::ClipVisualConfig config{.grid = {img_size.h / patch_size.h, img_size.w / patch_size.w},
-                                    .patch_size = patch_size,
-                                    .width = kernel[0],
-                                    .depth = file.depth("transformer.resblocks", "ln_1"),
-                                    .num_heads = std::max<int64_t>(1, kernel[0] / kHeadWidth),
-                                    .output_dim = dim};
-  return std::make_unique<Frozen<nn::ClipVisual>>(std::make_shared<nn::ClipVisual>(config), file, dim);
+  nn::ClipVisionConfig config;
+  config.img_size = img_size, config.patch_size = patch_size;
+  config.embed_dim = kernel[0];
+  config.depth = file.depth("transformer.resblocks", "ln_1");
+  config.num_heads = std::max<int64_t>(1, kernel[0] / kHeadWidth);
+  return std::make_unique<Frozen<nn::ClipVision>>(std::make_shared<nn::ClipVision>(config, dim), file, dim);
 }
 
 }  // namespace

@@ -26,6 +26,9 @@ void DataConfig::fields(Fields& f) {
   f("label_share", label_share,
     "share of each class's records that is used, chosen by train.seed; 0.01 for 1 %")
       .range(1e-9, 1);
+  f("shots", shots, "records of each class that may be learnt from, drawn by train.seed; 0: all").range(0);
+  f("classes", classes, "classes that are learnt from: all, or the first (base) or second (new) half of them")
+      .choices({"all", "base", "new"});
   f("max_bad", max_bad, "broken records that are named and skipped before the run ends").range(0);
 }
 

@@ -7,6 +7,7 @@
 
 #include "lacuna/core/config.h"
 #include "lacuna/data/audio.h"
+#include "lacuna/data/captions.h"
 #include "lacuna/data/loader.h"
 #include "lacuna/data/motion.h"
 #include "lacuna/data/text_config.h"
@@ -29,6 +30,8 @@ struct PictureConfig {
 struct DataConfig : PictureConfig {
   std::string uri;
   double label_share = 1;  ///< of the labels that may be learnt from
+  int64_t shots = 0;       ///< records of each class that may be learnt from; 0: all
+  std::string classes = "all";  ///< all | base (the first half) | new (the second): data::class_half
   int64_t max_bad = 10;
   void fields(Fields& f);
 };
@@ -115,6 +118,7 @@ class RunConfig {
   std::unique_ptr<MethodConfig> method_config;
   DataConfig data;
   data::AugmentConfig augment;  ///< of pictures
+  data::CaptionConfig caption;  ///< of pictures with texts
   data::AudioConfig audio;      ///< of sound
   data::VideoConfig video;      ///< of films
   data::MotionConfig motion;    ///< of motions

@@ -183,7 +183,10 @@ void export_weights(const Weights& weights, const RunConfig& config, const std::
   const auto& describe = config.info().names.describe;
   const auto own_files = own_names && describe && format != "official" ? describe(config.table, format)
                                                                        : std::map<std::string, Json>{};
-  const auto whole = named(weights.tensors), part = named(without_pretraining(weights.tensors));
+  const auto* own_form =
+      format == "official" ? Registry<OfficialForm>::instance().find(config.method) : nullptr;
+  const auto whole = own_form ? own_form->tensors(weights.tensors, config) : named(weights.tensors);
+  const auto part = own_form ? io::Tensors() : named(without_pretraining(weights.tensors));
   if (io::fs::exists(folder)) fail(folder.string(), "is already there", "give another --out, or remove it");
   io::Metadata metadata{{"format", "pt"}, {"lacuna.exported_from", weights.origin}};
   if (format == "official")
@@ -192,7 +195,7 @@ void export_weights(const Weights& weights, const RunConfig& config, const std::
   io::make_folder(parent);
   io::write_folder_atomically(folder, [&](const io::fs::path& inside) {
     io::save_safetensors(inside / "model.safetensors", whole, metadata);
-    io::save_safetensors(inside / "encoder.safetensors", part, metadata);
+    if (!own_form) io::save_safetensors(inside / "encoder.safetensors", part, metadata);
     for (const auto& [name, content] : own_files) io::write_atomically(inside / name, content.dump(2) + "\n");
     if (!description.is_null()) io::write_atomically(inside / "config.json", description.dump(2) + "\n");
     if (format == "hf" && described)

@@ -1,11 +1,19 @@
 #pragma once
 // Weights for other libraries, with the config files that those load them by.
 
+#include <functional>
 #include <string>
 
 #include "lacuna/train/infer.h"
 
 namespace lacuna::train {
+
+/// For methods whose official files are not their tensors as they are (packed bits). Registered by the
+/// method's name.
+struct OfficialForm {
+  static const char* noun() { return "official form of weights"; }
+  std::function<io::Tensors(const io::Tensors& tensors, const RunConfig& config)> tensors;
+};
 
 /// Writes FOLDER, whole or not at all:
 ///   model.safetensors    every tensor under the names of `format` (official | timm | hf)

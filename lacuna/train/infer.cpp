@@ -319,6 +319,8 @@ std::vector<std::string> load_into(Method& method, const Weights& weights, const
   const auto own = method.weights();
   auto tensors = weights.tensors;
   if (own.count("encoder.patch_embed.proj.weight")) tensors = with_encoder_prefix(std::move(tensors));
+  if (const auto* completion = Registry<Completion>::instance().find(source.method))
+    completion->fill(tensors, source, method);
   tensors = method.adapt(std::move(tensors), encoder_keys(source));
   const bool decoder = std::any_of(tensors.begin(), tensors.end(),
                                    [](const auto& item) { return is_pretraining_only(item.first); });

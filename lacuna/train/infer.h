@@ -1,6 +1,7 @@
 #pragma once
 // Weights that do not say what they are: the config read off names and shapes.
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,6 +19,13 @@ Weights open_weights(const io::fs::path& run_or_file, WeightsChoice choice = {})
 /// them with a head (method supervised). `settings` ("encoder.num_heads=3") win over both. Error naming the
 /// key to give when something can't be told.
 std::unique_ptr<RunConfig> config_of(const Weights& weights, const std::vector<std::string>& settings = {});
+
+/// For methods whose files do not hold everything (masks without what they are masks of): adds what is
+/// missing, before Method::adapt. Registered by the method's name.
+struct Completion {
+  static const char* noun() { return "completion of weights"; }
+  std::function<void(io::Tensors& tensors, const RunConfig& source, const Method& method)> fill;
+};
 
 /// Copies weights that came with `source` into a method, which may adapt them (Method::adapt). Strict, but
 /// for buffers that follow from the config and, with `without_decoder`, for a decoder that the weights lack

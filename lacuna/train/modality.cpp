@@ -21,4 +21,8 @@ void require_normalization(const PictureConfig& data, int64_t channels, const st
          "give them: --set data.mean=[...] --set data.std=[...]");
 }
 
+bool reads(const std::string& wanted, const std::string& given) {
+  return wanted == given || (wanted == "captioned" && given == "image");
+}
+
 }  // namespace lacuna::train

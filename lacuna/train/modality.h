@@ -18,6 +18,9 @@ void check_normalization(const PictureConfig& data, int64_t channels);
 /// Error unless they hold a value for each channel.
 void require_normalization(const PictureConfig& data, int64_t channels, const std::string& origin);
 
+/// Whether a method of `wanted` can read `given` data: of the same modality; captioned methods read pictures.
+bool reads(const std::string& wanted, const std::string& given);
+
 /// A kind of signal: pictures, sound, ...
 class Modality {
  public:
@@ -31,6 +34,11 @@ class Modality {
   /// Fills the keys that follow from the data (mean, channels, ...); may wrap them (frame labels).
   virtual std::shared_ptr<data::Dataset> settle(RunConfig& config,
                                                 std::shared_ptr<data::Dataset> dataset) const = 0;
+  /// Another part of the data (a test split) with what settle() wraps around records (captions of classes).
+  virtual std::shared_ptr<data::Dataset> dress(const RunConfig& /*config*/,
+                                               std::shared_ptr<data::Dataset> dataset) const {
+    return dataset;
+  }
   /// Error when a key that settle() fills is not there: weights from elsewhere.
   virtual void require_settled(const RunConfig& config, const std::string& origin) const = 0;
   virtual std::shared_ptr<const data::Transform> transform(const RunConfig& config,

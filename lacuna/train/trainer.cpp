@@ -8,6 +8,7 @@
 #include "lacuna/core/log.h"
 #include "lacuna/data/subset.h"
 #include "lacuna/nn/batch_norm.h"
+#include "lacuna/nn/gather.h"
 #include "lacuna/train/infer.h"
 #include "lacuna/train/modality.h"
 #include "lacuna/train/schedule.h"
@@ -83,7 +84,11 @@ std::shared_ptr<data::Dataset> settle_data(RunConfig& config, std::shared_ptr<da
   if (config.data.label_share < 1)
     dataset = data::label_subset(std::move(dataset), config.data.label_share,
                                  static_cast<uint64_t>(config.train.seed));
-  if (dataset->modality() != config.info().modality)
+  dataset = data::class_half(std::move(dataset), config.data.classes);
+  if (config.data.shots > 0)
+    dataset =
+        data::few_shots(std::move(dataset), config.data.shots, static_cast<uint64_t>(config.train.seed));
+  if (!reads(config.info().modality, dataset->modality()))
     fail(config.data.uri,
          str("holds ", dataset->modality(), ", and ", config.method, " is trained on ",
              config.info().modality),
@@ -190,7 +195,9 @@ void Trainer::start_together() {
                            "put --out on a file system that all of them see");
   processes_->broadcast(method_->weights());
   if (const auto* ema = average()) processes_->broadcast(ema->average());
-  nn::synchronize_batch_norms(*method_, [this](const Tensor& part) { return processes_->sum(part); });
+  const auto sum = [this](const Tensor& part) { return processes_->sum(part); };
+  nn::synchronize_batch_norms(*method_, sum);
+  nn::connect_gathers(*method_, processes_->rank(), processes_->world(), sum);
   std::vector<Tensor> parameters;
   for (const auto& group : optimizer_->groups())
     parameters.insert(parameters.end(), group.params.begin(), group.params.end());

@@ -8,6 +8,8 @@
 #include <thread>
 
 #include "lacuna/core/draws.h"
+#include "lacuna/method/clip.h"
+#include "lacuna/method/r_amt.h"
 #include "lacuna/nn/batch_norm.h"
 #include "tests/support/network.h"
 
@@ -239,6 +241,91 @@ TEST(GradientAverager, HalvesGiveTheGradientsOfTheWhole) {
                        }
                      }),
             kGood2);
+}
+
+Batch rows_of(const Batch& batch, int64_t from, int64_t to) {
+  std::vector<int64_t> rows;
+  for (int64_t i = from; i < to; ++i) rows.push_back(i);
+  return batch.select(rows);
+}
+
+Batch pairs() {
+  Batch batch;
+  batch.image = SeededDraws(2).normal("picture", {6, 3, 16, 16});
+  batch.tokens = torch::tensor({{8, 1, 9, -1}, {8, 2, 9, -1}, {8, 3, 3, 9}, {8, 9, -1, -1}, {8, 5, 9, -1}, {8, 6, 4, 9}});
+  batch.label = torch::tensor({0, 1, 2, 0, 1, 2});
+  batch.sample = {0, 1, 2, 3, 4, 5};
+  return batch;
+}
+
+template <class Config>
+void make_small(Config& config) {
+  config.encoder.img_size = {16, 16}, config.encoder.patch_size = {8, 8};
+  config.encoder.embed_dim = 16, config.encoder.depth = 1, config.encoder.num_heads = 2;
+}
+
+std::vector<Tensor> trained(const Method& method) {
+  std::vector<Tensor> out;
+  for (const auto& parameter : method.parameters())
+    if (parameter.requires_grad()) out.push_back(parameter);
+  return out;
+}
+
+/// One loss over the whole, and two processes' over 4 and 2 (or 3 and 3) rows of it.
+template <class Make>
+void expect_the_same_gradients(Make make, int64_t first_rows) {
+  const auto batch = pairs();
+  EXPECT_EQ(together(2, 30,
+                     [&](Processes& processes) {
+                       const auto whole = make(), half = make();
+                       SeededDraws draws(0, 0, batch.sample);
+                       auto loss = whole->forward(batch, draws);
+                       loss.total.backward();
+                       nn::connect_gathers(*half, processes.rank(), processes.world(),
+                                           [&](const Tensor& part) { return processes.sum(part); });
+                       GradientAverager averager(processes, trained(*half), /*unused=*/false);
+                       const auto own = processes.first() ? rows_of(batch, 0, first_rows)
+                                                          : rows_of(batch, first_rows, 6);
+                       SeededDraws own_draws(0, 0, own.sample);
+                       const auto part = half->forward(own, own_draws);
+                       const double weight = part.weight > 0 ? part.weight : 1;
+                       averager.backward(part.total * weight, /*last=*/true);
+                       std::vector<double> mean{part.total.template item<double>() * weight, weight};
+                       processes.mean(mean);
+                       EXPECT_NEAR(mean[0] / mean[1], loss.total.template item<double>(), 1e-5);
+                       std::vector<Tensor> got, wanted;
+                       for (const auto& parameter : trained(*half)) got.push_back(parameter.grad() / mean[1]);
+                       for (const auto& parameter : trained(*whole)) wanted.push_back(parameter.grad());
+                       for (size_t i = 0; i < wanted.size(); ++i)
+                         EXPECT_TRUE(torch::allclose(got[i], wanted[i], 1e-3, 1e-6)) << i;
+                     }),
+            kGood2);
+}
+
+TEST(RowGather, ContrastiveLossOverTwoProcessesIsThatOfOne) {
+  const auto make = [] {
+    ClipConfig config;
+    make_small(config);
+    config.text.context_length = 4, config.text.vocab_size = 10;
+    config.text.embed_dim = 16, config.text.depth = 1, config.text.num_heads = 2;
+    config.projection.dim = 8;
+    SeededDraws draws(0);
+    return std::make_shared<Clip>(config, draws);
+  };
+  expect_the_same_gradients(make, 3);
+  expect_the_same_gradients(make, 4);
+}
+
+TEST(RowGather, MasksOverTwoProcessesDropTheSameGradients) {
+  expect_the_same_gradients(
+      [] {
+        RAmtConfig config;
+        make_small(config);
+        config.dim = 8, config.head.num_classes = 3;
+        SeededDraws draws(0);
+        return std::make_shared<RAmt>(config, draws);
+      },
+      3);
 }
 
 TEST(GradientAverager, AccumulatesBeforeItAverages) {

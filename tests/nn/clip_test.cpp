@@ -1,4 +1,4 @@
-#include "lacuna/nn/clip_visual.h"
+#include "lacuna/nn/clip.h"
 
 #include <gtest/gtest.h>
 #include <torch/torch.h>
@@ -10,18 +10,20 @@
 namespace lacuna::nn {
 namespace {
 
-TEST(ClipVisual, ImageFeaturesAreOpenAIs) {
+TEST(ClipVision, ImageFeaturesAreOpenAIs) {
   LACUNA_NEEDS_SHARED("goldens/clip/openai");
   const auto folder = lacuna::testing::shared_folder() / "goldens/clip/openai";
   const std::string prefix = "visual.";
   NamedTensors visual;
   for (const auto& [name, tensor] : io::load_safetensors(folder / "weights.safetensors"))
     if (name.starts_with(prefix)) visual[name.substr(prefix.size())] = tensor;
-  const ClipVisual model(
-      {.grid = {4, 4}, .patch_size = {8, 8}, .width = 48, .depth = 2, .num_heads = 3, .output_dim = 24});
+  ClipVisionConfig config;
+  config.img_size = {32, 32}, config.patch_size = {8, 8};
+  config.embed_dim = 48, config.depth = 2, config.num_heads = 3;
+  const ClipVision model(config, 24);
   load_weights(named_tensors(model), visual, "golden case");
   const torch::NoGradGuard no_grad;
-  const auto tokens = model.forward(io::load_safetensors(folder / "inputs.safetensors").at("image"));
+  const auto tokens = model.tokens(io::load_safetensors(folder / "inputs.safetensors").at("image"));
   EXPECT_EQ(tokens.sizes(), (std::vector<int64_t>{4, 17, 24}));
   const auto wanted = io::load_safetensors(folder / "outputs.safetensors").at("image_features");
   EXPECT_TRUE(torch::allclose(tokens.select(1, 0), wanted, 1e-4, 1e-5));
