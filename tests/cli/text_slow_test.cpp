@@ -11,9 +11,9 @@ namespace {
 using nlohmann::json;
 using ::testing::HasSubstr;
 
-std::vector<std::string> train(const fs::path& run, std::vector<std::string> more = {}) {
-  std::vector<std::string> arguments = {"pretrain",   "meap",   "--out",
-                                        run.string(), "--data", "synthetic:facts?count=400&chars=120"};
+std::vector<std::string> train(const fs::path& run, std::vector<std::string> more = {},
+                               const std::string& data = "synthetic:facts?count=400&chars=200") {
+  std::vector<std::string> arguments = {"pretrain", "meap", "--out", run.string(), "--data", data};
   for (const char* setting :
        {"encoder.embed_dim=32", "encoder.depth=2", "encoder.num_heads=4", "encoder.num_kv_heads=2",
         "encoder.mlp_dim=48", "encoder.context=64", "train.batch_size=8", "train.lr=3e-3",
@@ -55,12 +55,15 @@ TEST(TextRun, ResumesExactlyAndIsEvaluated) {
                                        << "\n"
                                        << R"({"prompt": "Who?", "completion": "The clerk."})"
                                        << "\n";
-  const auto tuned = run_program(train(
-      folder / "tuned", {"--data", (folder / "talk.jsonl").string(), "--set", "train.init=" + run.string(),
-                         "--set", "train.batch_size=2", "--set", "train.steps=2"}));
+  const auto tuned = run_program(
+      train(folder / "tuned",
+            {"--set", "train.init=" + run.string(), "--set", "train.batch_size=2", "--set", "train.steps=2"},
+            (folder / "talk.jsonl").string()));
   ASSERT_EQ(tuned.code, 0) << tuned.err;
-  EXPECT_TRUE(losses(folder / "tuned").back().contains("loss.answers") ||
-              losses(folder / "tuned")[1].contains("loss.answers"));
+  const auto logged = losses(folder / "tuned");
+  EXPECT_TRUE(std::any_of(logged.begin(), logged.end(), [](const json& line) {
+    return line.contains("loss.answers");
+  })) << json(logged).dump(1);
 }
 
 TEST(TextRun, FilesOfTokensAreTrainedOn) {
@@ -75,8 +78,8 @@ TEST(TextRun, FilesOfTokensAreTrainedOn) {
                                     vocabulary, "--out", tokens, "--json"});
   ASSERT_EQ(written.code, 0) << written.err;
   EXPECT_EQ(json::parse(written.out)["text_bytes"], 3022);
-  const auto outcome = run_program(
-      train(folder / "run", {"--data", tokens, "--set", "train.batch_size=1", "--set", "train.steps=1"}));
+  const auto outcome =
+      run_program(train(folder / "run", {"--set", "train.batch_size=1", "--set", "train.steps=1"}, tokens));
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(slurp(folder / "run/config.toml"), HasSubstr(vocabulary));
   EXPECT_THAT(slurp(folder / "run/config.toml"), HasSubstr("vocab_size = 320"));

@@ -5,6 +5,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "lacuna/core/error.h"
@@ -199,6 +202,17 @@ TEST(Bytes, NeedNoFile) {
   EXPECT_EQ(tokenizer->special().mask, 258);
   const Ids outside{259};
   EXPECT_THROW(tokenizer->decode(outside), Error);
+}
+
+TEST(SentencePiece, BrokenFilesAreRefused) {
+  const auto path =
+      std::filesystem::temp_directory_path() / ("lacuna-" + std::to_string(getpid()) + ".model");
+  for (const char* content : {"", "no model", "\x0A\xFF\xFF\xFF\xFF"}) {
+    io::write_atomically(path, content);
+    EXPECT_THROW(open_tokenizer(path), Error);
+  }
+  std::filesystem::remove(path);
+  EXPECT_THROW(open_tokenizer(path), Error);
 }
 
 TEST(TrainBpe, JoinsTheMostFrequentPairs) {
