@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""One training step of MAE, SimMIM or speech-targets: Lacuna beside transformers (eager and torch.compile) and lightly (MAE), interleaved in one go.
+"""One training step of MAE, SimMIM or speech-targets: Lacuna beside transformers, interleaved in one go; for MAE also beside the official way
+in plain PyTorch (plain_mae.py) and lightly. All but lightly both eager and under torch.compile.
 
 The same network (MAE: the ViT and decoder of the options; SimMIM: Swin-T, window 6, cells of 32 pixels; speech-targets: HuBERT's front-end,
 the options' width, depth and heads, 500 classes, no dropout), batch and precision; random pictures or sound that lie ready; forward, backward and a fused AdamW step. Contestants take turns, each turn in a process of its own, so that a slow minute of the machine hits all of them.
@@ -38,6 +39,8 @@ def arguments():
     parser.add_argument("--decoder-depth", type=int, default=4)
     parser.add_argument("--decoder-heads", type=int, default=3)
     parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--peak-tflops", type=float, default=0, help="of the device at that precision; MAE's share of them is then printed")
     parser.add_argument("--program", default=str(ROOT / "build/release/lacuna"))
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--peer", help=argparse.SUPPRESS)
@@ -119,6 +122,14 @@ def stand_in_for_torchvision_operators():
     sys.modules["lacuna_stand_in"] = library  # alive as long as the process
 
 
+def plain_mae(options):
+    stand_in_for_torchvision_operators()
+    from plain_mae import PlainMAE
+
+    return PlainMAE(options.img, options.patch, options.dim, options.depth, options.heads, options.decoder_dim,
+                    options.decoder_depth, options.decoder_heads)
+
+
 def lightly_mae(options):
     """The model of lightly's MAE example (examples/pytorch/mae.py) at these sizes."""
     import torch
@@ -157,18 +168,19 @@ def peer_turn(options):
     import torch
 
     torch.manual_seed(0)
+    library, _, mode = options.peer.partition(" ")
     theirs = {"mae": transformers_mae, "simmim": transformers_simmim, "speech-targets": transformers_hubert}[options.method]
-    model = lightly_mae(options) if options.peer == "lightly" else theirs(options)
-    model.train()
+    model = {"lightly": lightly_mae, "plain": plain_mae, "transformers": theirs}[library](options)
+    model.train().to(options.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, betas=(0.9, 0.95), weight_decay=0.05, fused=True)
-    step_model = torch.compile(model) if options.peer == "compile" else model
+    step_model = torch.compile(model) if mode == "compiled" else model
     speech = options.method == "speech-targets"
     shape = (round(options.seconds * 16000),) if speech else (3, options.img, options.img)
-    images = torch.randn(options.batch, *shape)
+    images = torch.randn(options.batch, *shape, device=options.device)
 
     def step():
         optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bf16"):
+        with torch.autocast(options.device, torch.bfloat16, enabled=options.precision == "bf16"):
             out = step_model(images)
         loss = out.loss if hasattr(out, "loss") else out
         loss.backward()
@@ -182,7 +194,8 @@ def peer_turn(options):
         begun = time.perf_counter()
         step()
         seconds.append(time.perf_counter() - begun)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    on_gpu = options.device == "cuda"
+    peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"median": statistics.median(seconds), "peak_memory_mib": peak, "torch": torch.__version__}))
 
 
@@ -202,7 +215,7 @@ def our_settings(options):
 def our_turn(options):
     size = [] if options.method == "speech-targets" else [f"encoder.img_size={options.img}"]
     settings = [*our_settings(options), *size, f"train.batch_size={options.batch}",
-                f"train.precision={options.precision}"]
+                f"train.precision={options.precision}", f"train.device={options.device}"]
     command = [options.program, "bench", "step", options.method, "--json", "--runs", str(options.steps), "--warmup", str(options.warmup)]
     done = subprocess.run(command + [part for setting in settings for part in ("--set", setting)], capture_output=True, text=True)
     if done.returncode:
@@ -218,14 +231,29 @@ def their_turn(name):
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+def mae_flops(options):
+    """Of one step: products of forward and twice as many of backward. A block of width d over n tokens has 24 n d^2 + 4 n^2 d."""
+    patches = (options.img // options.patch) ** 2
+    seen = 1 + patches // 4
+
+    def blocks(tokens, dim, depth):
+        return depth * (24 * tokens * dim**2 + 4 * tokens**2 * dim)
+
+    values = 3 * options.patch**2
+    hidden = patches - patches // 4
+    ends = 2 * values * options.dim * (seen - 1) + 2 * options.dim * options.decoder_dim * seen + 2 * options.decoder_dim * values * hidden
+    forward = blocks(seen, options.dim, options.depth) + blocks(1 + patches, options.decoder_dim, options.decoder_depth) + ends
+    return 3 * options.batch * forward
+
+
 def main():
     options = arguments()
     if options.peer:
         return peer_turn(options)
-    contestants = {"lacuna": our_turn, "transformers eager": lambda _: their_turn("eager"),
-                   "transformers compiled": lambda _: their_turn("compile")}
+    peers = ["transformers eager", "transformers compiled"]
     if options.method == "mae":
-        contestants["lightly"] = lambda _: their_turn("lightly")
+        peers += ["plain eager", "plain compiled", "lightly"]
+    contestants = {"lacuna": our_turn, **{peer: lambda _, peer=peer: their_turn(peer) for peer in peers}}
     turns = {name: [] for name in contestants}
     left_out = {}
     for number in range(options.turns):
@@ -248,6 +276,9 @@ def main():
     for row in rows.values():
         row["time_over_ours"] = row["step_ms"] / ours["step_ms"]
         row["memory_over_ours"] = row["peak_memory_mib"] / ours["peak_memory_mib"]
+        row["images_per_s"] = options.batch / row["step_ms"] * 1e3
+        if options.method == "mae" and options.peak_tflops:
+            row["utilisation"] = mae_flops(options) / (row["step_ms"] / 1e3) / (options.peak_tflops * 1e12)
     settings = {key: value for key, value in vars(options).items() if key not in ("json", "peer", "program")}
     if options.json:
         print(json.dumps({"settings": settings, "results": rows, "left_out": left_out}, indent=2))
@@ -256,7 +287,8 @@ def main():
     for name, row in rows.items():
         low, high = row["step_ms_range"]
         print(f"  {name:22} {row['step_ms']:7.0f} ms ({low:.0f} to {high:.0f})  {row['time_over_ours']:.2f} x ours   "
-              f"peak {row['peak_memory_mib']:6.0f} MiB  {row['memory_over_ours']:.2f} x ours")
+              f"peak {row['peak_memory_mib']:6.0f} MiB  {row['memory_over_ours']:.2f} x ours"
+              + (f"  {row['utilisation']:.0%} of peak" if "utilisation" in row else ""))
     for name, problem in left_out.items():
         print(f"  {name:22} left out: {problem}")
 

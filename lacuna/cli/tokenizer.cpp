@@ -22,7 +22,7 @@ struct Options {
   std::vector<std::string> words;
   text::BpeTraining training;
   int64_t workers = 2;
-  bool framed = false, special = false;
+  bool framed = false, special = false, lines = false;
   Output output;
 };
 
@@ -95,6 +95,28 @@ void decode(Options& options) {
   options.output.print({{"text", text}}, text);
 }
 
+/// One JSON document a line: texts to {"ids"}, lists of numbers to {"text"}.
+void convert_lines(const Options& options) {
+  const auto tokenizer = text::open_tokenizer(options.tokenizer);
+  int64_t number = 0;
+  for (std::string line; std::getline(std::cin, line);) {
+    const auto document = nlohmann::json::parse(line, nullptr, false);
+    ++number;
+    nlohmann::json out;
+    if (options.job == "encode" && document.is_string()) {
+      out["ids"] = tokenizer->encode(document.get<std::string>(), options.framed);
+    } else if (options.job == "decode" && document.is_array()) {
+      text::Ids ids;
+      for (const auto& id : document) ids.push_back(id.is_number_integer() ? id.get<int32_t>() : -1);
+      out["text"] = tokenizer->decode(ids, options.special);
+    } else {
+      fail(str("line ", number), options.job == "encode" ? "is no JSON string" : "is no JSON list of numbers",
+           "write one a line");
+    }
+    std::cout << out.dump() << '\n';
+  }
+}
+
 void describe(Options& options) {
   const auto tokenizer = text::open_tokenizer(options.tokenizer);
   const auto special = tokenizer->special();
@@ -116,6 +138,7 @@ void describe(Options& options) {
 void run(Options& options) {
   if (options.output.json) log::reserve_stdout();
   if (options.job == "train") return train(options);
+  if (options.lines && options.job != "info") return convert_lines(options);
   if (options.job == "encode") return encode(options);
   if (options.job == "decode") return decode(options);
   describe(options);
@@ -134,6 +157,9 @@ const Register<Command> registered{
        app.add_flag("--framed", options->framed,
                     "encode: with the tokens that the tokenizer puts around a text");
        app.add_flag("--special", options->special, "decode: with the special tokens");
+       app.add_flag(
+           "--lines", options->lines,
+           "encode, decode: what comes in is JSON, a text or a list of numbers a line; so is what comes out");
        app.add_option("--data", options->data, "train: data URI or path of texts");
        app.add_option("--out", options->out, "train: the tokenizer.json to write");
        app.add_option("--vocab-size", options->training.vocab_size,

@@ -115,11 +115,6 @@ data::Blend recorded_blend(const GoldenCase& golden, const MixConfig& aug, Size2
   return data::cutmix_blend(image, lam, center[0].item<int64_t>(), center[1].item<int64_t>());
 }
 
-void add_gradients(const Method& model, io::Tensors& out) {
-  for (const auto& item : model.named_parameters())
-    if (item.value().grad().defined()) out["grad." + item.key()] = item.value().grad().clone();
-}
-
 /// Two steps and more on the mixed batch, at the rates of `step_epochs`.
 void take_steps(const GoldenCase& golden, Supervised& model, const data::Mixed& mixed,
                 const FinetuneOptimConfig& config, io::Tensors& out) {

@@ -77,8 +77,8 @@ Tensor futures_of(const MotionDiffuser& model, const MotionCompletion& all, cons
       for (int64_t n = begin; n < end; ++n) numbers.push_back(n * K + k);
       SeededDraws draws(seed, 0, numbers);
       const MotionCompletion part{rows(all.history, begin, end), rows(all.known, begin, end),
-                                  rows(all.mask, begin, end), rows(all.end, begin, end),
-                                  rows(all.end_mask, begin, end)};
+                                  config.complete ? rows(all.mask, begin, end) : Tensor(),
+                                  rows(all.end, begin, end), rows(all.end_mask, begin, end)};
       parts.push_back(model.dct().backward(model.sample(part, tell, draws)));
     }
     out.push_back(torch::cat(parts));
@@ -98,6 +98,12 @@ Json means(const MotionMetrics& metrics, const std::string& prefix) {
   return out;
 }
 
+/// Mean distance to the truth in the first predicted frame, of all futures: large where a future does not go
+/// on from what was seen. predicted [K, N, F, D].
+double jump(const Tensor& trajectory, const Tensor& predicted, int64_t his) {
+  return (predicted.select(2, 0) - trajectory.select(1, his)).norm(2, -1).mean().item<double>();
+}
+
 Result forecast(const Request& request) {
   const auto& model = model_of(request.model).model();
   const auto& config = request.config.generate;
@@ -111,11 +117,16 @@ Result forecast(const Request& request) {
   result.metrics = means(motion_metrics(windows.trajectory, predicted, config.multimodal_threshold), "");
   result.metrics.update(
       means(motion_metrics(windows.trajectory, still, config.multimodal_threshold), "still_"));
+  result.metrics["first_frame"] = jump(windows.trajectory, predicted, his);
+  result.metrics["still_first_frame"] = jump(windows.trajectory, still, his);
   result.settings = {{"windows", windows.trajectory.size(0)},
                      {"samples", config.samples},
                      {"stride", his},
                      {"multimodal_threshold", config.multimodal_threshold},
-                     {"note", "still_*: the last observed pose repeated; distances in the unit of the data"}};
+                     {"complete", config.complete},
+                     {"note",
+                      "still_*: the last observed pose repeated; first_frame: of all futures, in the "
+                      "first predicted frame; distances in the unit of the data"}};
   return result;
 }
 

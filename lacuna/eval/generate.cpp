@@ -19,6 +19,8 @@ Json keys_of(GenerateConfig config) {
 
 void GenerateConfig::fields(Fields& f) {
   f("samples", samples, "futures of each record").range(1, 100000);
+  f("complete", complete,
+    "what was observed replaces what is generated at each step, where the model's mask.complete says so");
   f("told", told, "share of records whose history the network is told; -1: as the model says").range(-1, 1);
   f("mode", mode,
     "predict: what comes next; control: the same with some joints given; switch: from each record to "

@@ -12,6 +12,7 @@ namespace lacuna::eval {
 struct GenerateConfig {
   int64_t samples = 50;  ///< of each record
   double told = -1;      ///< share of records whose condition the network is told; -1: the model's own
+  bool complete = true;  ///< what was observed replaces what is generated at each step, if the model says so
   std::string mode = "predict";
   std::vector<int64_t> joints;  ///< control: without the root
   std::string group;            ///< control: a named group of joints

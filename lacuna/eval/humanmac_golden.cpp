@@ -107,8 +107,7 @@ io::Tensors train(const GoldenCase& golden) {
   loss.backward();
   out["pred"] = predicted.detach();
   out["loss"] = loss.detach();
-  for (const auto& item : model->named_parameters())
-    if (item.value().grad().defined()) out["grad." + item.key()] = item.value().grad().clone();
+  add_gradients(*model, out);
   take_step(golden, *model, out);
   return out;
 }

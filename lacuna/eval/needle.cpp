@@ -59,8 +59,8 @@ int64_t tokens_of(const LanguageModel& model, const std::string& text) {
 /// A text of at most `length` tokens with a fact at `depth` and a question for it at the end.
 struct Needle {
   Cloze cloze;
-  text::Ids before;  ///< tokens up to the fact
-  text::Ids up_to;   ///< tokens up to the fact's end
+  text::Ids before;  ///< tokens up to the code
+  text::Ids up_to;   ///< tokens up to its end
 };
 Needle make_needle(const LanguageModel& model, const Haystack& haystack, const TextEvalConfig& config,
                    int64_t length, double depth, Stream random) {
@@ -75,8 +75,9 @@ Needle make_needle(const LanguageModel& model, const Haystack& haystack, const T
   const auto at = std::llround(depth * static_cast<double>(lines.size()));
   const auto front = joined({lines.begin(), lines.begin() + at}),
              back = joined({lines.begin() + at, lines.end()});
-  return {make_cloze(model, front + sentence + back + question, fact.code), model.tokens(front),
-          model.tokens(front + sentence.substr(0, sentence.size() - 1))};
+  const auto told = sentence.substr(0, sentence.find(fact.code, sentence.rfind(' ')));
+  return {make_cloze(model, front + sentence + back + question, fact.code), model.tokens(front + told),
+          model.tokens(front + told + fact.code)};
 }
 
 std::vector<int64_t> lengths_of(const LanguageModel& model, const TextEvalConfig& config) {
@@ -218,7 +219,6 @@ void look(const LanguageModel& model, const Needle& needle, const Tensor& hidden
     return torch::cat(rows).to(torch::kDouble).cpu();  // [layers heads, S]
   };
   const auto plain = rows_of(ids);
-  // The code's tokens are the last of the fact.
   const int64_t begin = std::min<int64_t>(std::ssize(needle.before), S),
                 end = std::min<int64_t>(std::ssize(needle.up_to), S);
   sums.answer += plain.slice(1, begin, end).sum(1).mean().item<double>();

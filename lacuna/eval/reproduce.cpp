@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <limits>
 #include <map>
 #include <numeric>
 
@@ -81,7 +80,7 @@ Claim read_claim(const Json& table, const io::fs::path& file) {
   const std::string origin = file.string();
   refuse_unknown(table,
                  {"name", "statement", "paper", "recipe", "protocol", "metric", "settings", "eval_settings",
-                  "ours", "baseline", "baselines", "choose", "eval_query", "margin", "run"},
+                  "ours", "baseline", "baselines", "choose", "eval_query", "margin", "lower", "run"},
                  origin);
   Claim claim;
   claim.name = text_of(table, "name", origin, true);
@@ -97,6 +96,7 @@ Claim read_claim(const Json& table, const io::fs::path& file) {
   read_baselines(table, origin, claim);
   claim.eval_query = text_of(table, "eval_query", origin, false);
   claim.margin = table.value("margin", 0.0);
+  claim.lower = table.value("lower", false);
   claim.run = text_of(table, "run", origin, false);
   std::vector<Arm*> arms{&claim.ours, &claim.baseline};
   for (auto& each : claim.baselines) arms.push_back(&each);
@@ -226,12 +226,15 @@ std::string with_decimals(double value, int decimals) {
 }
 
 /// Of several baselines each seed's best, or their mean.
-ArmOutcome combined(const std::vector<ArmOutcome>& all, const std::string& choose) {
+ArmOutcome combined(const std::vector<ArmOutcome>& all, const Claim& claim) {
   ArmOutcome out;
   for (size_t seed = 0; seed < all.front().values.size(); ++seed) {
-    double best = -std::numeric_limits<double>::infinity(), sum = 0;
-    for (const auto& each : all) best = std::max(best, each.values[seed]), sum += each.values[seed];
-    out.values.push_back(choose == "best" ? best : sum / static_cast<double>(all.size()));
+    double best = all.front().values[seed], sum = 0;
+    for (const auto& each : all) {
+      best = claim.lower ? std::min(best, each.values[seed]) : std::max(best, each.values[seed]);
+      sum += each.values[seed];
+    }
+    out.values.push_back(claim.choose == "best" ? best : sum / static_cast<double>(all.size()));
   }
   for (const auto& each : all)
     out.seconds.insert(out.seconds.end(), each.seconds.begin(), each.seconds.end());
@@ -301,6 +304,7 @@ Json Outcome::to_json() const {
           {"baseline", eval::to_json(claim.baseline, baseline)},
           {"difference", difference()},
           {"margin", claim.margin},
+          {"lower_is_better", claim.lower},
           {"holds", holds()},
           {"clear", is_clear()}};
 }
@@ -329,7 +333,7 @@ Outcome reproduce(const Claim& claim, const ReproduceOptions& options) {
   }
   std::vector<ArmOutcome> all;
   for (const auto& arm : claim.baselines) all.push_back(run_arm(claim, arm, options));
-  outcome.baseline = combined(all, claim.choose);
+  outcome.baseline = combined(all, claim);
   return outcome;
 }
 

@@ -38,7 +38,9 @@ struct Claim {
   /// Name of a trained network that both arms, and other claims of this name, share: they differ in `metric`
   /// alone.
   std::string run = {};
-  double margin = 0;  ///< ours - baseline must exceed it, in units of the metric; negative: "no worse than"
+  bool lower = false;  ///< smaller values of the metric are better
+  double margin = 0;   ///< ours - baseline (with `lower`, baseline - ours) must exceed it, in units of the
+                       ///< metric; negative: "no worse than"
 };
 
 /// Reads claims.toml: [[claim]] tables with the fields above, `ours` and `baseline` tables inside. Error
@@ -63,7 +65,8 @@ struct ArmOutcome {
 struct Outcome {
   Claim claim;
   ArmOutcome ours, baseline;
-  double difference() const { return ours.mean() - baseline.mean(); }
+  /// By how much ours is better.
+  double difference() const { return (claim.lower ? -1 : 1) * (ours.mean() - baseline.mean()); }
   /// The difference exceeds the margin.
   bool holds() const { return difference() > claim.margin; }
   /// The difference exceeds twice its standard error too (a negative margin by as much); with one seed never.

@@ -52,8 +52,7 @@ io::Tensors probe(const GoldenCase& golden) {
   const auto loss = torch::cross_entropy_loss(logits, golden.input("labels"));
   loss.backward();
   io::Tensors out{{"logits", logits.detach()}, {"loss", loss.detach()}};
-  for (const auto& item : model->named_parameters())
-    if (item.value().grad().defined()) out["grad." + item.key()] = item.value().grad();
+  add_gradients(*model, out);
   return out;
 }
 

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "lacuna/core/error.h"
+#include "lacuna/method/method.h"
 
 namespace lacuna {
 
@@ -130,6 +131,19 @@ Json rename_keys(const Json& config, const std::vector<std::pair<std::string, st
     out[Json::json_pointer(pointer)] = value;
   }
   return out;
+}
+
+ConfigTable table_of(MethodConfig& config, const GoldenCase& golden,
+                     const std::vector<std::pair<std::string, std::string>>& renames) {
+  ConfigTable table;
+  table.add("", config);
+  table.merge(rename_keys(golden.config, renames), "case.toml");
+  return table;
+}
+
+void add_gradients(const torch::nn::Module& module, io::Tensors& out) {
+  for (const auto& item : module.named_parameters())
+    if (item.value().grad().defined()) out["grad." + item.key()] = item.value().grad().clone();
 }
 
 }  // namespace lacuna

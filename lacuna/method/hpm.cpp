@@ -255,6 +255,11 @@ Tensor HPM::features(const Batch& batch, const FeatureOptions& options) {
   return encoder.pool(student_->encode_all(batch.image), token ? "token" : "avg").to(torch::kFloat);
 }
 
+Tensor HPM::tokens(const Batch& batch) {
+  const torch::NoGradGuard no_grad;
+  return student_->encode_all(batch.image).to(torch::kFloat);
+}
+
 Preview HPM::preview(const Batch& batch, Draws& draws) {
   const torch::NoGradGuard no_grad;
   const auto& encoder = config_.encoder;

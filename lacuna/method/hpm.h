@@ -91,6 +91,7 @@ class HPM : public Method {
   void after_step(const Progress& progress) override;
   nn::Ema* ema() override { return ema_.get(); }
   Tensor features(const Batch& batch, const FeatureOptions& options) override;
+  Tensor tokens(const Batch& batch) override;
   Preview preview(const Batch& batch, Draws& draws) override;
   InputSpec input() const override { return {config_.encoder.in_chans, config_.encoder.img_size}; }
 

@@ -44,9 +44,7 @@ Progress progress_of(const GoldenCase& golden) {
 
 std::shared_ptr<HPM> build(const GoldenCase& golden) {
   HPMConfig config;
-  ConfigTable table;
-  table.add("", config);
-  table.merge(rename_keys(golden.config, kRenames), "case.toml");
+  auto table = table_of(config, golden, kRenames);
   const bool relative = golden.config.at("loss").value("relative", true);
   table.set("loss.learn", relative ? "relative" : "absolute", "case.toml");
   config.resolve(table);
@@ -72,8 +70,7 @@ io::Tensors pretrain(const GoldenCase& golden) {
   loss.total.backward();
   out["loss"] = loss.total.detach();
   for (const auto& [name, part] : loss.parts) out["loss." + name] = part.detach();
-  for (const auto& item : model->named_parameters())
-    if (item.value().grad().defined()) out["grad." + item.key()] = item.value().grad();
+  add_gradients(*model, out);
 
   const torch::NoGradGuard no_grad;
   const auto& student = model->student();

@@ -129,7 +129,7 @@ Tensor MotionDiffuser::sample(const MotionCompletion& completion, bool told, Dra
     const auto level = torch::full({n}, levels_.at[index], torch::kLong);
     const auto noise = network_->forward(x, level, condition, nullptr);
     x = diffusion::ddim_step(x, noise, share(levels_.at[index]), share(levels_.previous[index]));
-    if (config_.mask.complete) x = complete(completion, x, i, draws);
+    if (config_.mask.complete && completion.mask.defined()) x = complete(completion, x, i, draws);
     if (on_step) on_step(x);
   }
   return x;

@@ -44,7 +44,7 @@ struct HumanMACConfig : MethodConfig {
 struct MotionCompletion {
   Tensor history;  ///< [n, T, D]: the observed motion, padded: conditions the network
   Tensor known;    ///< [n or 1, T, D]: what is kept where `mask` is 1; one row: noised alike for all samples
-  Tensor mask;     ///< [n, T, D] of 0 and 1
+  Tensor mask;     ///< [n, T, D] of 0 and 1; undefined: nothing is kept
   Tensor end, end_mask;  ///< the same for the motion to arrive at; undefined: none
 };
 

@@ -59,6 +59,11 @@ Tensor MAE::features(const Batch& batch, const FeatureOptions& options) {
   return encoder_->pool(tokens, token ? "token" : "avg").to(torch::kFloat);
 }
 
+Tensor MAE::tokens(const Batch& batch) {
+  const torch::NoGradGuard no_grad;
+  return encoder_->forward_features(batch.image).to(torch::kFloat);
+}
+
 Preview MAE::preview(const Batch& batch, Draws& draws) {
   const torch::NoGradGuard no_grad;
   const auto& encoder = config_.encoder;

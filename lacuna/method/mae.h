@@ -38,6 +38,7 @@ class MAE : public Method {
   /// target").
   Loss forward(const Batch& batch, Draws& draws) override;
   Tensor features(const Batch& batch, const FeatureOptions& options) override;
+  Tensor tokens(const Batch& batch) override;
   Preview preview(const Batch& batch, Draws& draws) override;
   InputSpec input() const override { return {config_.encoder.in_chans, config_.encoder.img_size}; }
 

@@ -15,9 +15,7 @@ const std::vector<std::pair<std::string, std::string>> kRenames = {{"loss.norm_p
 
 std::shared_ptr<MAE> build(const GoldenCase& golden) {
   MAEConfig config;
-  ConfigTable table;
-  table.add("", config);
-  table.merge(rename_keys(golden.config, kRenames), "case.toml");
+  auto table = table_of(config, golden, kRenames);
   config.resolve(table);
   SeededDraws unused(0);
   auto model = std::make_shared<MAE>(config, unused);
@@ -36,8 +34,7 @@ io::Tensors pretrain(const GoldenCase& golden) {
   const auto loss = model->forward(batch, draws);
   loss.total.backward();
   out["loss"] = loss.total.detach();
-  for (const auto& item : model->named_parameters())
-    if (item.value().grad().defined()) out["grad." + item.key()] = item.value().grad();
+  add_gradients(*model, out);
 
   const torch::NoGradGuard no_grad;
   const auto shuffle = model->draw_mask(batch.image, draws);

@@ -106,6 +106,11 @@ Tensor SimMIM::features(const Batch& batch, const FeatureOptions& options) {
   return encoder_->pooled(batch.image, options.pool == "default" ? "avg" : options.pool).to(torch::kFloat);
 }
 
+Tensor SimMIM::tokens(const Batch& batch) {
+  const torch::NoGradGuard no_grad;
+  return encoder_->forward(batch.image, {}, nullptr).to(torch::kFloat);
+}
+
 Preview SimMIM::preview(const Batch& batch, Draws& draws) {
   const torch::NoGradGuard no_grad;
   const auto hidden = draw_mask(batch.image.size(0), draws);

@@ -38,6 +38,7 @@ class SimMIM : public Method {
   /// Mean absolute error over the hidden pixels of the whole batch (section 3.4).
   Loss forward(const Batch& batch, Draws& draws) override;
   Tensor features(const Batch& batch, const FeatureOptions& options) override;
+  Tensor tokens(const Batch& batch) override;
   Preview preview(const Batch& batch, Draws& draws) override;
   InputSpec input() const override { return {config_.encoder.in_chans, config_.encoder.img_size}; }
   bool decays(const std::string& name, const Tensor& parameter) const override;

@@ -15,9 +15,7 @@ const std::vector<std::pair<std::string, std::string>> kRenames = {
 
 std::shared_ptr<SimMIM> build(const GoldenCase& golden) {
   SimMIMConfig config;
-  ConfigTable table;
-  table.add("", config);
-  table.merge(rename_keys(golden.config, kRenames), "case.toml");
+  auto table = table_of(config, golden, kRenames);
   // The official constructor's default is no layer scale; TOML has no way to write its None.
   if (!table.is_set("encoder.init_values")) table.set("encoder.init_values", 0.0, "case.toml");
   config.resolve(table);
@@ -37,8 +35,7 @@ io::Tensors pretrain(const GoldenCase& golden) {
   const auto loss = model->forward(batch, draws);
   loss.total.backward();
   out["loss"] = loss.total.detach();
-  for (const auto& item : model->named_parameters())
-    if (item.value().grad().defined()) out["grad." + item.key()] = item.value().grad();
+  add_gradients(*model, out);
 
   const torch::NoGradGuard no_grad;
   const auto hidden = model->draw_mask(batch.image.size(0), draws);

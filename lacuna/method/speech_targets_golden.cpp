@@ -172,8 +172,7 @@ io::Tensors pretrain(const GoldenCase& golden) {
   out["conv_features"] = heard.conv;
   model->zero_grad();
   out["loss"].backward();
-  for (const auto& item : model->named_parameters())
-    if (item.value().grad().defined()) out["grad." + item.key()] = item.value().grad();
+  add_gradients(*model, out);
   {
     const torch::NoGradGuard no_grad;
     out["layer1_unmasked"] = model->blocks(heard, 1).back();

@@ -1,5 +1,6 @@
 #include "lacuna/train/bench.h"
 
+#include <c10/core/CachingDeviceAllocator.h>
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -32,7 +33,14 @@ Timing repeat(const BenchOptions& options, Work work) {
   return timing;
 }
 
-double peak_memory_mib() {
+/// Of the process on a CPU; of what tensors held on a GPU.
+double peak_memory_mib(torch::Device device) {
+  if (!device.is_cpu()) {
+    const auto stats =
+        c10::getDeviceAllocator(device.type())->getDeviceStats(device.has_index() ? device.index() : 0);
+    constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+    return static_cast<double>(stats.allocated_bytes[kAll].peak) / (1 << 20);
+  }
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return static_cast<double>(usage.ru_maxrss) / 1024;
@@ -154,7 +162,7 @@ Json bench_step(RunConfig& config, const BenchOptions& options) {
   out.update({{"what", "step"},
               {"step_s", timing.to_json()},
               {"items_per_s", items / timing.median()},
-              {"peak_memory_mib", peak_memory_mib()}});
+              {"peak_memory_mib", peak_memory_mib(device)}});
   return out;
 }
 

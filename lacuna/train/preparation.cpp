@@ -16,6 +16,16 @@ bool is_finished(const fs::path& run) {
   return checkpoint && checkpoint->state.value("finished", false);
 }
 
+/// What was refused before anything was made leaves no run behind.
+void forget_if_alone(const fs::path& begun) {
+  std::error_code ignored;
+  const auto run = begun.parent_path();
+  const auto count = std::distance(fs::directory_iterator(run, ignored), fs::directory_iterator());
+  if (ignored || count != 1) return;
+  fs::remove(begun, ignored);
+  fs::remove(run, ignored);
+}
+
 }  // namespace
 
 fs::path config_to_resume(const fs::path& run) {
@@ -39,11 +49,18 @@ bool prepare(RunConfig& config, const fs::path& run, bool resume, Processes* pro
   const auto begun = run / "preparation.toml";
   if (!resume && fs::exists(begun))
     fail(run.string(), "already holds a run", "give --resume to continue it or choose another --out");
-  if (!processes || processes->first()) {
+  const bool first = !processes || processes->first();
+  const bool fresh = first && !fs::exists(begun);
+  if (first) {
     io::make_folder(run);
     io::write_atomically(begun, chosen_toml(config));
   }
-  preparation->run(config, run, processes);
+  try {
+    preparation->run(config, run, processes);
+  } catch (const Error&) {
+    if (fresh) forget_if_alone(begun);
+    throw;
+  }
   return false;
 }
 

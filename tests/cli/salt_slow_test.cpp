@@ -80,6 +80,7 @@ TEST(Salt, AnyEncoderTeachesAndOthersAreRefused) {
       folder / "other", {"teacher.init=" + teacher.string(), "encoder.tubelet_size=4", "train.steps=2"}));
   EXPECT_EQ(outcome.code, 2);
   EXPECT_THAT(outcome.err, HasSubstr("tubelet_size is 2, the student's 4"));
+  EXPECT_FALSE(fs::exists(folder / "other"));
 }
 
 TEST(Salt, MovingTeacherAndEvaluations) {

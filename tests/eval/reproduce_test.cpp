@@ -114,6 +114,23 @@ TEST(Claims, SeveralBaselinesAndSharedRuns) {
   EXPECT_EQ(claim.eval_query, "label_field=1");
 }
 
+TEST(Outcome, LowerCanBeBetter) {
+  const testing::TemporaryFolder folder;
+  EXPECT_EQ(refusal(folder.path(),
+                    std::string(kClaims).replace(std::string(kClaims).find("margin"), 0, "lower = true\n")),
+            "");
+  Outcome outcome;
+  outcome.claim = read_claims(folder.path() / "claims.toml").at(0);
+  ASSERT_TRUE(outcome.claim.lower);
+  outcome.claim.margin = 0;
+  outcome.ours.values = {0.40, 0.42, 0.44};
+  outcome.baseline.values = {0.50, 0.52, 0.54};
+  EXPECT_NEAR(outcome.difference(), 0.10, 1e-12);
+  EXPECT_TRUE(outcome.is_clear());
+  std::swap(outcome.ours, outcome.baseline);
+  EXPECT_FALSE(outcome.holds());
+}
+
 TEST(Outcome, DirectionAndClearnessAreToldApart) {
   Outcome outcome;
   outcome.claim.ours.name = "x", outcome.claim.baseline.name = "y";

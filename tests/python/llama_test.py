@@ -102,12 +102,13 @@ def check_export():
     other.write_text("The question is what to be.\n" * 9)
     found = json.loads(lacuna("eval", "perplexity", run, "--test", other, "--json"))
     ids = torch.tensor([256] + list(other.read_bytes()) + [257])
-    losses, at = [], 0
-    while at + 1 < len(ids):
-        window = ids[at:at + 33]
+    losses, done = [], 1
+    while done < len(ids):
+        end = min(len(ids), done + 32)
+        window = ids[max(0, end - 33):end]  # the last one looks back as far as the others
         logits = model(input_ids=window[None, :-1]).logits[0]
-        losses.append(torch.nn.functional.cross_entropy(logits, window[1:], reduction="none"))
-        at += 32
+        losses.append(torch.nn.functional.cross_entropy(logits, window[1:], reduction="none")[done - end:])
+        done = end
     wanted = torch.cat(losses).mean().item()
     assert abs(found["metrics"]["loss"] - wanted) < 1e-4, (found, wanted)
     # And what transformers saves is read again.
@@ -174,18 +175,24 @@ def metaspace():
     return tokenizer
 
 
+def through(job, path, documents, *more):
+    """All documents in one run of the program."""
+    lines = "".join(json.dumps(document) + "\n" for document in documents)
+    return [json.loads(line) for line in lacuna("tokenizer", job, "--tokenizer", path, "--lines", *more, text=lines).splitlines()]
+
+
 def check_tokenizer(name, tokenizer):
     path = FOLDER / f"{name}.json"
     tokenizer.save(str(path))
     generator = random.Random(3)
     alphabet = "ab the's \n\t12.,'\"é日я🙂ﬁ\u0301<s>"
-    texts = TEXTS + ["".join(generator.choices(alphabet, k=60)) for _ in range(4)]
-    for text in texts:
+    texts = TEXTS + ["".join(generator.choices(alphabet, k=60)) for _ in range(40)]
+    encoded = through("encode", path, texts, "--framed")
+    decoded = through("decode", path, [line["ids"] for line in encoded])
+    for text, got, back in zip(texts, encoded, decoded):
         wanted = tokenizer.encode(text)
-        got = json.loads(lacuna("tokenizer", "encode", "--tokenizer", path, "--framed", "--json", text=text))["ids"]
-        assert got == wanted.ids, f"{name} {text!r}: {got} for {wanted.ids}"
-        decoded = json.loads(lacuna("tokenizer", "decode", "--tokenizer", path, "--json", text=" ".join(map(str, got))))["text"]
-        assert decoded == tokenizer.decode(wanted.ids), f"{name} {text!r}: {decoded!r} for {tokenizer.decode(wanted.ids)!r}"
+        assert got["ids"] == wanted.ids, f"{name} {text!r}: {got['ids']} for {wanted.ids}"
+        assert back["text"] == tokenizer.decode(wanted.ids), f"{name} {text!r}: {back['text']!r} for {tokenizer.decode(wanted.ids)!r}"
     print(f"{name}: {len(texts)} texts")
 
 
@@ -211,12 +218,11 @@ def check_sentencepiece():
         sentencepiece.SentencePieceTrainer.train(input=str(data), model_prefix=str(FOLDER / kind), model_type=kind, vocab_size=330,
                                                  byte_fallback=True, hard_vocab_limit=False, minloglevel=2)
         processor = sentencepiece.SentencePieceProcessor(model_file=str(FOLDER / f"{kind}.model"))
-        for text in TEXTS:
-            got = json.loads(lacuna("tokenizer", "encode", "--tokenizer", FOLDER / f"{kind}.model", "--json", text=text))["ids"]
-            assert got == processor.encode(text), (kind, text)
-            back = json.loads(lacuna("tokenizer", "decode", "--tokenizer", FOLDER / f"{kind}.model", "--json",
-                                     text=" ".join(map(str, got))))["text"]
-            assert back == processor.decode(got), (kind, text)
+        encoded = through("encode", FOLDER / f"{kind}.model", TEXTS)
+        decoded = through("decode", FOLDER / f"{kind}.model", [line["ids"] for line in encoded])
+        for text, got, back in zip(TEXTS, encoded, decoded):
+            assert got["ids"] == processor.encode(text), (kind, text)
+            assert back["text"] == processor.decode(got["ids"]), (kind, text)
         print(f"sentencepiece {kind}: {len(TEXTS)} texts")
 
 

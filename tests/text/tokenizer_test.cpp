@@ -100,7 +100,7 @@ json byte_level(const std::vector<std::pair<std::string, std::string>>& merges) 
 TEST(HuggingFace, ByteLevelRoundTripsAnyText) {
   const auto tokenizer =
       from_huggingface(byte_level({{"h", "e"}, {"l", "l"}, {"he", "ll"}, {"\u0120", "w"}}), "test");
-  EXPECT_THAT(tokenizer->encode("hello world"), ElementsAre(258, 78, 259, 78, 81, 75, 67));
+  EXPECT_THAT(tokenizer->encode("hello world"), ElementsAre(258, 111, 259, 111, 114, 108, 100));
   for (const char* text : {"", "hello  world\n\n\t x", "naïve 中 🙂", " '", "it's 12"})
     EXPECT_EQ(tokenizer->decode(tokenizer->encode(text)), text);
   EXPECT_EQ(tokenizer->decode(tokenizer->encode("a\xFFz")), "a\uFFFDz");
@@ -109,7 +109,7 @@ TEST(HuggingFace, ByteLevelRoundTripsAnyText) {
 TEST(HuggingFace, AddedTokensComeFirst) {
   const auto tokenizer = from_huggingface(byte_level({}), "test");
   const auto ids = tokenizer->encode("x  <mask>y<|end|>");
-  EXPECT_THAT(ids, ElementsAre(87, 301, 88, 300));  // lstrip takes the blanks
+  EXPECT_THAT(ids, ElementsAre(120, 301, 121, 300));  // lstrip takes the blanks
   EXPECT_EQ(tokenizer->decode(ids), "xy");
   EXPECT_EQ(tokenizer->decode(ids, true), "x<mask>y<|end|>");
   EXPECT_EQ(tokenizer->vocab_size(), 302);

@@ -145,6 +145,18 @@ TEST_P(EveryMethod, FeaturesAreEqualOnTwoCallsAndNeverMasked) {
     }
 }
 
+TEST_P(EveryMethod, PatchTokensAverageToTheFeatures) {
+  if (GetParam().method == "supervised") GTEST_SKIP() << "a classifier gives no tokens";
+  method_->eval();
+  const auto batch = testing::random_batch(*method_, 2);
+  const auto average = method_->features(batch, {.pool = "avg"});
+  auto tokens = method_->tokens(batch);
+  ASSERT_EQ(tokens.dim(), 3);
+  const auto patches = GetParam().image.area() / GetParam().patch.area();
+  tokens = tokens.slice(1, tokens.size(1) % patches);  // a class token goes first
+  EXPECT_LT((tokens.mean(1) - average).abs().max().item<double>(), 1e-5);
+}
+
 TEST_P(EveryMethod, PreviewExistsAndFits) {
   method_->eval();
   const auto batch = testing::random_batch(*method_, 2);
