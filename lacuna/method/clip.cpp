@@ -6,6 +6,7 @@
 
 #include "lacuna/core/error.h"
 #include "lacuna/nn/clip_names.h"
+#include "lacuna/text/byte_tokenizer.h"
 
 namespace lacuna {
 
@@ -159,6 +160,16 @@ Json infer(const WeightNames::Tensors& tensors) {
   return out;
 }
 
+/// Start and end of a text, where transformers reads it. OpenAI's are the last two numbers.
+text::SpecialIds special_tokens(const std::string& path, int64_t vocabulary) {
+  const auto tokenizer = path.empty() ? text::byte_tokenizer() : text::open_tokenizer(path);
+  auto special = tokenizer->special();
+  if (tokenizer->vocab_size() != vocabulary || !special.end) special = {};
+  special.begin = special.begin.value_or(static_cast<int32_t>(vocabulary) - 2);
+  special.end = special.end.value_or(static_cast<int32_t>(vocabulary) - 1);
+  return special;
+}
+
 /// config.json and preprocessor_config.json of a CLIPModel.
 std::map<std::string, Json> describe(const ConfigTable& table, const std::string& /*format*/) {
   const auto get = [&](const char* key) { return table.get(key); };
@@ -185,7 +196,8 @@ std::map<std::string, Json> describe(const ConfigTable& table, const std::string
   const auto vocabulary = get("text.vocab_size").get<int64_t>();
   text["max_position_embeddings"] = get("text.context_length");
   text["vocab_size"] = vocabulary;
-  text["bos_token_id"] = vocabulary - 2, text["eos_token_id"] = vocabulary - 1, text["pad_token_id"] = 0;
+  const auto special = special_tokens(get("caption.tokenizer").get<std::string>(), vocabulary);
+  text["bos_token_id"] = *special.begin, text["eos_token_id"] = *special.end, text["pad_token_id"] = 0;
   const Json config = {{"model_type", "clip"},
                        {"architectures", {"CLIPModel"}},
                        {"projection_dim", get("projection.dim")},

@@ -235,6 +235,7 @@ Preview RAmt::preview(const Batch& batch, Draws& /*draws*/) {
   const auto change = (visual_->hidden(batch.image, -1, &hook) - visual_->hidden(batch.image)).slice(1, 1);
   Preview out;
   out.image = batch.image;
+  out.hidden = torch::zeros({batch.image.size(0), 1, 1}, torch::kBool).to(batch.image.device());
   if (config_.tune != "masks") return out;
   out.heat = change.norm(2, 2).view({-1, grid.h, grid.w});
   out.heat_title = "moved by the mask";

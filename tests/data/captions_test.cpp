@@ -45,7 +45,8 @@ TEST(CaptionFiles, Tables) {
   const auto quoted = read("image,caption\na.jpg,\"a \"\"red\"\" dog, running\"\na.jpg,second\nb.jpg,\n", 1);
   ASSERT_EQ(quoted.size(), 1U);
   EXPECT_THAT(quoted[0].captions, ElementsAre("a \"red\" dog, running", "second"));
-  const auto flickr30k = read("image_name| comment_number| comment\n1.jpg| 0| Two men .\n1.jpg| 1| Again .\n");
+  const auto flickr30k =
+      read("image_name| comment_number| comment\n1.jpg| 0| Two men .\n1.jpg| 1| Again .\n");
   EXPECT_THAT(flickr30k.at(0).captions, ElementsAre("Two men .", "Again ."));
   const auto flickr8k = read("1.jpg#0\tA child .\n1.jpg#1\tA girl .\n2.jpg#0\tA dog .\n");
   ASSERT_EQ(flickr8k.size(), 2U);
@@ -55,8 +56,9 @@ TEST(CaptionFiles, Tables) {
 }
 
 TEST(CaptionFiles, JsonLines) {
-  const auto found = read("{\"file_name\": \"a.png\", \"text\": \"one\"}\n{\"image\": \"b.png\", \"captions\": [\"x\", "
-                          "\"y\"]}\n");
+  const auto found = read(
+      "{\"file_name\": \"a.png\", \"text\": \"one\"}\n{\"image\": \"b.png\", \"captions\": [\"x\", "
+      "\"y\"]}\n");
   ASSERT_EQ(found.size(), 2U);
   EXPECT_THAT(found[1].captions, ElementsAre("x", "y"));
   EXPECT_THROW(read("{\"text\": \"no picture\"}\n"), Error);
@@ -71,15 +73,16 @@ TEST(Captions, TemplatesSpeakOfClasses) {
   const auto spoken = with_class_captions(plain, {"a {}.", "one {}."});
   const auto record = spoken->get(2);
   ASSERT_EQ(record.captions.size(), 2U);
-  EXPECT_EQ(record.captions[1], "one " + spoken_class(plain->classes()[static_cast<size_t>(record.label)]) + ".");
+  EXPECT_EQ(record.captions[1],
+            "one " + spoken_class(plain->classes()[static_cast<size_t>(record.label)]) + ".");
 }
 
 TEST(Captions, TextsAreFramedAndCut) {
   const CaptionEncoder encoder("", 5);
   EXPECT_EQ(encoder.vocab_size(), 259);
   const auto rows = encoder.encode(std::vector<std::string>{"ab", "abcdef", ""});
-  EXPECT_TRUE(rows.equal(torch::tensor(
-      {{256, 97, 98, 257, -1}, {256, 97, 98, 99, 257}, {256, 257, -1, -1, -1}})))
+  EXPECT_TRUE(
+      rows.equal(torch::tensor({{256, 97, 98, 257, -1}, {256, 97, 98, 99, 257}, {256, 257, -1, -1, -1}})))
       << rows;
   EXPECT_EQ(encoder.decode(rows[0]), "ab");
 }

@@ -30,8 +30,8 @@ TEST(Retrieval, RandomScoresAgreeWithCounting) {
     for (int64_t i = 0; i < N; ++i) {
       bool hit = false;
       for (int64_t j = 0; j < M; ++j)
-        hit = hit || (owner[j].item<int64_t>() == i &&
-                      similarity[i].gt(similarity[i][j]).sum().item<int64_t>() < k);
+        hit = hit ||
+              (owner[j].item<int64_t>() == i && similarity[i].gt(similarity[i][j]).sum().item<int64_t>() < k);
       pictures += hit;
     }
     for (int64_t j = 0; j < M; ++j) {

@@ -25,7 +25,8 @@ TEST_P(ClipGolden, EveryOutputAgrees) {
   EXPECT_EQ(result.outputs.size(), outputs);
 }
 
-INSTANTIATE_TEST_SUITE_P(Official, ClipGolden, ::testing::Values(std::pair{"hf", 18U}, std::pair{"openai", 13U}),
+INSTANTIATE_TEST_SUITE_P(Official, ClipGolden,
+                         ::testing::Values(std::pair{"hf", 18U}, std::pair{"openai", 13U}),
                          [](const auto& tested) { return std::string(tested.param.first); });
 
 ClipConfig small() {
@@ -126,7 +127,8 @@ TEST(ClipVision, OverlappingPatchesAndHiddenLayers) {
 TEST(ClipVision, PositionsAreResizedByRowAndColumn) {
   const auto positions = torch::arange(5, torch::kFloat).unsqueeze(1);  // class, then 1 2 / 3 4
   const auto wide = nn::resize_clip_positions(positions, {2, 2}, {2, 4}).squeeze(1);
-  EXPECT_TRUE(torch::allclose(wide, torch::tensor({0.0F, 1.0F, 1.25F, 1.75F, 2.0F, 3.0F, 3.25F, 3.75F, 4.0F})))
+  EXPECT_TRUE(
+      torch::allclose(wide, torch::tensor({0.0F, 1.0F, 1.25F, 1.75F, 2.0F, 3.0F, 3.25F, 3.75F, 4.0F})))
       << wide;
 }
 

@@ -43,8 +43,8 @@ TEST(WeightMasks, BitsArePackedFromTheHighest) {
 }
 
 TEST(RAmt, GradientsThatDisagreeAreDroppedByTheirShare) {
-  const auto task = torch::tensor({1.0, 1.0, -2.0, 0.0, 1.0}), kl = torch::tensor({3.0, -3.0, 1.0, 1.0, -3.0}),
-             u = torch::tensor({0.99, 0.3, 0.6, 0.4, 0.2});
+  const auto task = torch::tensor({1.0, 1.0, -2.0, 0.0, 1.0}),
+             kl = torch::tensor({3.0, -3.0, 1.0, 1.0, -3.0}), u = torch::tensor({0.99, 0.3, 0.6, 0.4, 0.2});
   // P: agree 1; 1 / (1 + 3); 2 / 3; 0.5; 1 / 4.
   EXPECT_TRUE(torch::allclose(drop_gradient(task, kl, u, 1), torch::tensor({1.0, 0.0, -2.0, 0.0, 1.0})));
   EXPECT_TRUE(torch::allclose(drop_gradient(task, kl, u, 0.3), torch::tensor({1.0, 0.7, -2.0, 0.0, 1.0})));

@@ -252,7 +252,8 @@ Batch rows_of(const Batch& batch, int64_t from, int64_t to) {
 Batch pairs() {
   Batch batch;
   batch.image = SeededDraws(2).normal("picture", {6, 3, 16, 16});
-  batch.tokens = torch::tensor({{8, 1, 9, -1}, {8, 2, 9, -1}, {8, 3, 3, 9}, {8, 9, -1, -1}, {8, 5, 9, -1}, {8, 6, 4, 9}});
+  batch.tokens = torch::tensor(
+      {{8, 1, 9, -1}, {8, 2, 9, -1}, {8, 3, 3, 9}, {8, 9, -1, -1}, {8, 5, 9, -1}, {8, 6, 4, 9}});
   batch.label = torch::tensor({0, 1, 2, 0, 1, 2});
   batch.sample = {0, 1, 2, 3, 4, 5};
   return batch;
@@ -284,8 +285,8 @@ void expect_the_same_gradients(Make make, int64_t first_rows) {
                        nn::connect_gathers(*half, processes.rank(), processes.world(),
                                            [&](const Tensor& part) { return processes.sum(part); });
                        GradientAverager averager(processes, trained(*half), /*unused=*/false);
-                       const auto own = processes.first() ? rows_of(batch, 0, first_rows)
-                                                          : rows_of(batch, first_rows, 6);
+                       const auto own =
+                           processes.first() ? rows_of(batch, 0, first_rows) : rows_of(batch, first_rows, 6);
                        SeededDraws own_draws(0, 0, own.sample);
                        const auto part = half->forward(own, own_draws);
                        const double weight = part.weight > 0 ? part.weight : 1;
