@@ -33,7 +33,7 @@ Regex::Regex(const std::string& pattern, const std::string& origin, bool any_cas
   int error = 0;
   PCRE2_SIZE where = 0;
   auto made = std::make_shared<Code>();
-  const uint32_t options = PCRE2_UTF | PCRE2_UCP | (any_case ? PCRE2_CASELESS : 0);
+  const uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C | (any_case ? PCRE2_CASELESS : 0);
   made->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), options, &error,
                              &where, nullptr);
   if (!made->code)

@@ -198,8 +198,9 @@ std::string without_escapes(const std::string& utf8) {
 std::string html_unescape(std::string_view utf8) {
   static const Regex pattern("&(?:#[0-9]+;?|#[xX][0-9a-fA-F]+;?|[^\\t\\n\\f <&#;]{1,32};?)",
                              "HTML references");
-  if (utf8.find('&') == std::string_view::npos) return std::string(utf8);
-  return substituted(pattern, utf8, [](std::string_view match) { return reference(match.substr(1)); });
+  const auto text = valid_utf8(utf8);
+  if (text.find('&') == std::string::npos) return text;
+  return substituted(pattern, text, [](std::string_view match) { return reference(match.substr(1)); });
 }
 
 std::string fix_text(std::string_view utf8) {

@@ -73,6 +73,11 @@ TEST(Repair, HtmlReferences) {
   EXPECT_EQ(html_unescape("&#128; &#0; &#xD800; &#1;x &#99999999999;"), "\u20AC \uFFFD \uFFFD x \uFFFD");
 }
 
+TEST(Repair, BytesThatAreNoUtf8AreNoDanger) {  // found by fuzzing
+  EXPECT_EQ(html_unescape("&am\xF0\x9F&lt;\xE2"), "&am\uFFFD<\uFFFD");
+  EXPECT_EQ(fix_text("\xC3&amp;\xF0"), "\uFFFD&\uFFFD");
+}
+
 TEST(Repair, TextsFromTheWeb) {  // the right sides are ftfy 6.3.1's
   EXPECT_EQ(fix_text("schÃ¶n â€œquotedâ€\u009D â€¦"), "schön \"quoted\" …");
   EXPECT_EQ(fix_text("ﬁne ﬂuﬃer Ｌｏｕｄ　ﾀ"), "fine fluffier Loud タ");
