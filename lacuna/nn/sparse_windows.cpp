@@ -62,10 +62,13 @@ WindowLayout window_layout(const Tensor& coords, const WindowShape& shape, bool 
 }
 
 Tensor rank_in_window(const Tensor& window) {
-  const auto sorted = sort_windows(window);
-  const auto rank =
-      torch::arange(window.size(0), window.options()) - sorted.begin.index_select(0, sorted.group);
-  return unsorted(rank, sorted.order);
+  // The official code numbers tokens by a sort that keeps no order among equals; to drop the same ones, so
+  // does this.
+  const auto [sorted, order] = at::sort(window, 0, /*descending=*/false);
+  const auto [unique, group, count] =
+      at::unique_consecutive(sorted, /*return_inverse=*/true, /*return_counts=*/true);
+  const auto begin = (count.cumsum(0) - count).index_select(0, group);
+  return unsorted(torch::arange(window.size(0), window.options()) - begin, order);
 }
 
 Tensor kept_tokens(const std::vector<WindowLayout>& layouts, const std::vector<WindowLevel>& levels) {

@@ -34,14 +34,14 @@ struct WindowLevel {
 };
 
 /// Tokens that remain when each level drops what is too much, first of the layout without shift, then of the
-/// shifted one: their rows, rising. The later tokens of a window go first.
+/// shifted one: their rows, rising. Those with the highest rank_in_window go.
 Tensor kept_tokens(const std::vector<WindowLayout>& layouts, const std::vector<WindowLevel>& levels);
 /// Levels of the kept tokens in each layout, [K] int64: a layout's by what the layouts before it left.
 std::vector<Tensor> kept_levels(const std::vector<WindowLayout>& layouts,
                                 const std::vector<WindowLevel>& levels);
 /// Level of each token, [N] int64, by the number of tokens of its window.
 Tensor token_levels(const Tensor& window, const std::vector<WindowLevel>& levels);
-/// Number of tokens of the same window before each one, [N] int64.
+/// Number of each token in its window, from 0, [N] int64: in the order of at::sort, as officially.
 Tensor rank_in_window(const Tensor& window);
 
 /// Windows that are computed in one go.
