@@ -9,6 +9,7 @@
 #include "lacuna/core/error.h"
 #include "lacuna/data/audio.h"
 #include "lacuna/data/motion.h"
+#include "lacuna/data/points.h"
 #include "lacuna/data/packed.h"
 #include "lacuna/data/subset.h"
 #include "lacuna/data/text.h"
@@ -44,6 +45,7 @@ std::string scheme_of_files(const fs::path& folder) {
     if (is_sound_extension(extension)) return "audio";
     if (is_film_extension(extension)) return "video";
     if (is_motion_extension(extension)) return "motion";
+    if (is_points_extension(extension) && extension != ".npy") return "points";
     if (is_text_file(entry->path()) && entry->path().stem() != "README") return "text";
   }
   return "imagefolder";
@@ -63,6 +65,7 @@ std::string recognise(const fs::path& path) {
     if (is_packed(path)) return "packed";
     if (is_token_file(path)) return "tokens";
     if (is_text_file(path)) return "text";
+    if (is_points_extension(path.extension().string())) return "points";
     fail(path.string(),
          "is neither a folder nor a tar shard, an IDX file, a packed data set, a text nor tokens",
          "name the data set's folder");

@@ -151,6 +151,16 @@ std::shared_ptr<Dataset> open_folder(Uri& uri, const FolderKind& kind, int64_t l
                                   label_field);
 }
 
+std::map<std::string, fs::path> files_by_split(const fs::path& folder, const std::string& extension) {
+  std::map<std::string, fs::path> out;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error))
+    if (entry.path().extension() == extension)
+      if (const auto split = split_of_name(entry.path().stem().string()); !split.empty())
+        out.emplace(split, entry.path());
+  return out;
+}
+
 std::vector<std::string> folder_splits(const Uri& uri) { return names_of(split_folders(uri.path)); }
 
 LabelsOfNames labels_of_names(const std::vector<std::string>& names, int64_t field) {

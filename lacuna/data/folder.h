@@ -22,6 +22,8 @@ struct FolderKind {
 /// Opens `uri.path`. `label_field` >= 0: the label is that field of the file's name (LabelsOfNames), whatever
 /// its folder. Error: nothing there, an empty class folder.
 std::shared_ptr<Dataset> open_folder(Uri& uri, const FolderKind& kind, int64_t label_field = -1);
+/// Files of `folder` with this extension (".npz") by the split that their name speaks of.
+std::map<std::string, io::fs::path> files_by_split(const io::fs::path& folder, const std::string& extension);
 /// train/, val/, test/ below the path; empty when it is not divided.
 std::vector<std::string> folder_splits(const Uri& uri);
 

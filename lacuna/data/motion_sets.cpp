@@ -217,17 +217,6 @@ const FolderKind kMotions{"motion", "motion", "motion file", "bvh, amc", [](std:
                             return is_motion_extension(extension) && !extension.ends_with("npz");
                           }};
 
-/// NPZ files of a folder by the split that their name speaks of.
-std::map<std::string, fs::path> npz_splits(const fs::path& folder) {
-  std::map<std::string, fs::path> out;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(folder, error))
-    if (entry.path().extension() == ".npz")
-      if (const auto split = split_of_name(entry.path().stem().string()); !split.empty())
-        out.emplace(split, entry.path());
-  return out;
-}
-
 std::vector<std::string> names_of(const std::map<std::string, fs::path>& splits) {
   std::vector<std::string> out;
   for (const auto& [name, path] : splits) out.push_back(name);
@@ -239,7 +228,7 @@ std::shared_ptr<Dataset> open_motion(Uri& uri) {
     uri.take("split", "");  // a file is one split
     return open_npz(uri.path, canonical_uri("motion", uri.path, ""));
   }
-  const auto splits = npz_splits(uri.path);
+  const auto splits = files_by_split(uri.path, ".npz");
   if (splits.empty()) return std::make_shared<MotionFiles>(open_folder(uri, kMotions));
   const std::string split = uri.take_split(names_of(splits));
   return open_npz(splits.at(split), canonical_uri("motion", uri.path, split));
@@ -250,7 +239,7 @@ const Register<DatasetScheme> registered{
     {"motion:DIR|FILE.npz", "recordings of bodies: BVH, AMC with its ASF, NPZ of positions or rotations",
      open_motion, [](const Uri& uri) {
        if (uri.path.ends_with(".npz")) return std::vector<std::string>{};
-       const auto splits = npz_splits(uri.path);
+       const auto splits = files_by_split(uri.path, ".npz");
        return splits.empty() ? folder_splits(uri) : names_of(splits);
      }}};
 

@@ -7,6 +7,7 @@
 #include "lacuna/data/dataset.h"
 #include "lacuna/data/synthetic_facts.h"
 #include "lacuna/data/synthetic_moving.h"
+#include "lacuna/data/synthetic_rooms.h"
 #include "lacuna/data/synthetic_speech.h"
 #include "lacuna/data/synthetic_walkers.h"
 
@@ -181,6 +182,26 @@ std::shared_ptr<Dataset> open_walkers(Uri& uri) {
                                             walker_actions(), draw, "motion");
 }
 
+struct RoomsConfig : SyntheticConfig {
+  int64_t points = 2048;
+  void fields(Fields& f) {
+    SyntheticConfig::fields(f);
+    f("points", points, "points of a room").range(1, 1e7);
+  }
+};
+
+std::shared_ptr<Dataset> open_rooms(Uri& uri) {
+  RoomsConfig config;
+  ConfigTable table;
+  table.add("", config);
+  take_query(uri, table);
+  const auto draw = [points = config.points](int64_t label, Stream random) {
+    return Content(draw_room(label, points, random));
+  };
+  return std::make_shared<SyntheticDataset>("rooms", opened_uri(uri, config.split), config, room_objects(),
+                                            draw, "points");
+}
+
 struct FactsConfig : SyntheticConfig {
   int64_t chars = 250, facts = 1, digits = 3;
   std::string text;
@@ -211,7 +232,7 @@ std::shared_ptr<Dataset> open_facts(Uri& uri) {
 }
 
 const std::map<std::string, std::shared_ptr<Dataset> (*)(Uri&)> kSets{
-    {"bands", open_bands},   {"facts", open_facts},   {"moving", open_moving},
+    {"bands", open_bands},   {"facts", open_facts},   {"moving", open_moving},  {"rooms", open_rooms},
     {"scenes", open_scenes}, {"speech", open_speech}, {"walkers", open_walkers}};
 
 std::shared_ptr<Dataset> open_synthetic(Uri& uri) {
@@ -224,9 +245,10 @@ std::shared_ptr<Dataset> open_synthetic(Uri& uri) {
 
 const Register<DatasetScheme> registered{
     "synthetic",
-    {"synthetic:scenes|bands|speech|moving|walkers|facts?count=5000&size=96&seed=0&split=train",
+    {"synthetic:scenes|bands|speech|moving|walkers|rooms|facts?count=5000&size=96&seed=0&split=train",
      "drawn by the program: shapes in scenes (classes=10), textured fields of many bands (channels=5), "
      "spoken words (label=word|speaker), films of moving shapes (frames=16), bodies in motion (frames=200), "
+     "rooms as points (points=2048), "
      "texts in which things have codes (chars=250)",
      open_synthetic, [](const Uri&) {
        return std::vector<std::string>{"train", "test"};

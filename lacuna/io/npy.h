@@ -1,6 +1,8 @@
 #pragma once
 // The header of NumPy's .npy arrays.
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -20,5 +22,7 @@ struct NpyHeader {
 bool is_npy(Bytes bytes);
 /// Error naming `name`: cut short, not as NumPy writes it, or stored column by column.
 NpyHeader parse_npy_header(Bytes bytes, const std::string& name);
+/// A whole array: float32, float64, int32, int64, uint8. Error: another type, or cut short.
+at::Tensor read_npy(Bytes bytes, const std::string& name);
 
 }  // namespace lacuna::io

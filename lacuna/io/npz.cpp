@@ -68,9 +68,10 @@ at::ScalarType type_of(const std::string& npy, const std::string& name) {
   fail(name, str("arrays of type ", npy, " are not read"), "save it as float32, float64, int32 or int64");
 }
 
-at::Tensor array_of(const std::string& bytes, const std::string& name) {
+}  // namespace
+
+at::Tensor read_npy(Bytes view, const std::string& name) {
   static_assert(std::endian::native == std::endian::little, "npy arrays are copied as they lie");
-  const Bytes view = std::as_bytes(std::span(bytes));
   const NpyHeader header = parse_npy_header(view, name);
   const auto type = type_of(header.type, name);
   int64_t count = 1;
@@ -86,8 +87,6 @@ at::Tensor array_of(const std::string& bytes, const std::string& name) {
   return out;
 }
 
-}  // namespace
-
 std::map<std::string, at::Tensor> read_npz(Bytes bytes, const std::string& name, const MotionLimits& limits) {
   const auto archive = open_archive(bytes, name);
   std::map<std::string, at::Tensor> out;
@@ -99,7 +98,8 @@ std::map<std::string, at::Tensor> read_npz(Bytes bytes, const std::string& name,
     if (!member.ends_with(".npy")) continue;
     member.resize(member.size() - 4);
     const std::string full = str(name, "#", member);
-    out[member] = array_of(read_member(archive.get(), static_cast<zip_uint64_t>(i), full, limits), full);
+    const auto array = read_member(archive.get(), static_cast<zip_uint64_t>(i), full, limits);
+    out[member] = read_npy(std::as_bytes(std::span(array)), full);
   }
   if (out.empty()) broken(name, "holds no array");
   return out;

@@ -70,7 +70,7 @@ void TrainConfig::fields(Fields& f) {
     "course of the learning rate: cosine (MAE's); timm_cosine, multistep, linear as SimMIM sets them by "
     "iteration; polynomial: fairseq's, straight down to min_lr; tri_stage: fairseq's, up, flat, then down "
     "to min_lr by a constant factor a step; vjepa_cosine: V-JEPA's by iteration; micro_cosine: lit-gpt's by "
-    "micro-iteration")
+    "micro-iteration; cyclic: mmcv's, half a cosine up over the warm-up, another down to min_lr")
       .choices(schedule_names());
   f("schedule_scale", schedule_scale,
     "vjepa_cosine and weight_decay_end: they are planned for this many times the run's steps and cut off")

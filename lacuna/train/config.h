@@ -10,6 +10,7 @@
 #include "lacuna/data/captions.h"
 #include "lacuna/data/loader.h"
 #include "lacuna/data/motion.h"
+#include "lacuna/data/points.h"
 #include "lacuna/data/text_config.h"
 #include "lacuna/data/transform.h"
 #include "lacuna/data/video.h"
@@ -122,6 +123,7 @@ class RunConfig {
   data::AudioConfig audio;      ///< of sound
   data::VideoConfig video;      ///< of films
   data::MotionConfig motion;    ///< of motions
+  data::PointsConfig points;    ///< of point clouds
   data::TextConfig text;        ///< of texts
   TrainConfig train;
   HealthConfig health;

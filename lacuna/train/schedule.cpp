@@ -11,8 +11,8 @@
 namespace lacuna::train {
 
 std::vector<std::string> schedule_names() {
-  return {"cosine",     "timm_cosine", "multistep",    "linear",
-          "polynomial", "tri_stage",   "vjepa_cosine", "micro_cosine"};
+  return {"cosine",    "timm_cosine",  "multistep",    "linear", "polynomial",
+          "tri_stage", "vjepa_cosine", "micro_cosine", "cyclic"};
 }
 
 double cosine_lr(double epoch, double epochs, double warmup_epochs, double lr, double min_lr,
@@ -23,7 +23,20 @@ double cosine_lr(double epoch, double epochs, double warmup_epochs, double lr, d
   return min_lr + (lr - min_lr) * 0.5 * (1 + std::cos(std::numbers::pi * done));
 }
 
+namespace {
+
+double half_cosine(double from, double to, double done) {
+  return to + 0.5 * (from - to) * (std::cos(std::numbers::pi * done) + 1);
+}
+
+}  // namespace
+
 double IterationSchedule::at(double t, double lr) const {
+  if (type == "cyclic") {
+    const double k = std::fmod(t, steps);
+    return k < warmup ? half_cosine(warmup_lr, lr, k / warmup)
+                      : half_cosine(lr, min_lr, (k - warmup) / (steps - warmup));
+  }
   if (t < warmup) return warmup_lr + t * (lr - warmup_lr) / warmup;
   if (type == "timm_cosine")
     return t >= steps ? min_lr : min_lr + 0.5 * (lr - min_lr) * (1 + std::cos(std::numbers::pi * t / steps));
@@ -94,9 +107,10 @@ double learning_rate(const TrainConfig& config, const Plan& plan, int64_t step, 
                              .decay = std::floor(config.decay_epochs * per_epoch),
                              .gamma = config.gamma};
   for (const double epoch : config.milestones) schedule.milestones.push_back(epoch * per_epoch);
-  // fairseq counts finished updates, SimMIM's scheduler lags one behind.
-  const bool fairseq = config.schedule == "polynomial" || config.schedule == "tri_stage";
-  const int64_t t = fairseq ? step : std::max<int64_t>(step - 1, 0);
+  // fairseq and mmcv count finished updates, SimMIM's scheduler lags one behind.
+  const bool finished =
+      config.schedule == "polynomial" || config.schedule == "tri_stage" || config.schedule == "cyclic";
+  const int64_t t = finished ? step : std::max<int64_t>(step - 1, 0);
   return schedule.at(static_cast<double>(t), plan.lr * lr_scale);
 }
 

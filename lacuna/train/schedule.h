@@ -10,7 +10,7 @@ struct Plan;
 struct TrainConfig;
 
 /// "cosine", "timm_cosine", "multistep", "linear", "polynomial", "tri_stage", "vjepa_cosine",
-/// "micro_cosine" (lit-gpt: "cosine" by micro-iteration, as MEAP's pre-training sets it).
+/// "micro_cosine" (lit-gpt: "cosine" by micro-iteration, as MEAP's pre-training sets it), "cyclic".
 std::vector<std::string> schedule_names();
 
 /// Linear warm-up from `warmup_lr`, then half a cosine to min_lr, by fractional epoch (MAE, util/lr_sched.py,
@@ -27,6 +27,8 @@ double cosine_lr(double epoch, double epochs, double warmup_epochs, double lr, d
 ///   line raised to `power`
 ///   tri_stage:   lr for `hold` iterations, then down to min_lr by a constant factor an iteration over
 ///   `decay` iterations (0: those that are left), then min_lr (fairseq's tri_stage, SpecAugment's)
+///   cyclic:      in every `steps` iterations from warmup_lr to lr by half a cosine over `warmup` of them,
+///   then to min_lr by another (mmcv's CyclicLrUpdaterHook, as GeoMAE and SST set it)
 struct IterationSchedule {
   std::string type = "timm_cosine";
   double steps = 0, warmup = 0;  ///< iterations
