@@ -36,14 +36,14 @@ TEST(Usage, UnknownNamesAreMatchedToTheNearest) {
   const TemporaryFolder folder;
   const auto out = (folder / "run").string();
   expect_refused({"pretain"}, "did you mean 'pretrain'?");
-  expect_refused({"pretrain", "mea", "--out", out}, "did you mean 'mae'?");
+  expect_refused({"pretrain", "mee", "--out", out}, "did you mean 'mae'?");
   expect_refused({"pretrain", "mae", "--out", out, "--set", "mask.ration=0.5"}, "did you mean 'mask.ratio'?");
   expect_refused({"pretrain", "mae", "--out", out, "--set", "ratio=0.5"}, "did you mean 'mask.ratio'?");
   expect_refused({"pretrain", "mae", "--out", out, "--data", "synthetic:scnes"}, "did you mean 'scenes'?");
   expect_refused({"pretrain", "mae", "--out", out, "--data", "imagfolder:/tmp"},
                  "did you mean 'imagefolder'?");
   expect_refused({"list", "method"}, "did you mean 'methods'?");
-  expect_refused({"info", "mea"}, "did you mean 'mae'?");
+  expect_refused({"info", "mee"}, "did you mean 'mae'?");
   expect_refused({"eval", "kn", out}, "did you mean 'knn'?");
   EXPECT_FALSE(fs::exists(out));
 }
@@ -309,12 +309,12 @@ TEST(Completion, FishOffersMethods) {
 // --- colour ----------------------------------------------------------------------------------------------
 
 TEST(Colour, OnTerminalsThatWantIt) {
-  EXPECT_THAT(run_in_terminal({"info", "mea"}), HasSubstr("\033[31mlacuna:\033[0m method 'mea'"));
-  EXPECT_THAT(run_in_terminal({"info", "mea"}, {"NO_COLOR=1"}), Not(HasSubstr("\033")));
-  EXPECT_THAT(run_in_terminal({"info", "mea"}, {"TERM=dumb"}), Not(HasSubstr("\033")));
-  EXPECT_THAT(run_in_terminal({"info", "mea"}, {"NO_COLOR="}), HasSubstr("\033[31m"))
+  EXPECT_THAT(run_in_terminal({"info", "mee"}), HasSubstr("\033[31mlacuna:\033[0m method 'mea'"));
+  EXPECT_THAT(run_in_terminal({"info", "mee"}, {"NO_COLOR=1"}), Not(HasSubstr("\033")));
+  EXPECT_THAT(run_in_terminal({"info", "mee"}, {"TERM=dumb"}), Not(HasSubstr("\033")));
+  EXPECT_THAT(run_in_terminal({"info", "mee"}, {"NO_COLOR="}), HasSubstr("\033[31m"))
       << "empty counts as unset";
-  EXPECT_THAT(run_program({"info", "mea"}).err, Not(HasSubstr("\033")));
+  EXPECT_THAT(run_program({"info", "mee"}).err, Not(HasSubstr("\033")));
 }
 
 }  // namespace
