@@ -8,7 +8,7 @@ build=build/fuzz
 seconds=${1:?usage: fuzz/run.sh SECONDS [TARGET...]}
 shift
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(safetensors tar idx cifar10 packed toml image tokenizer)
+[ ${#targets[@]} -gt 0 ] || targets=(safetensors tar idx cifar10 packed toml image tokenizer points)
 
 export OMP_NUM_THREADS=1
 export ASAN_OPTIONS=detect_odr_violation=0

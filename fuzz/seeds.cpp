@@ -85,6 +85,19 @@ int main(int argc, char** argv) {
   testing::write_file(out / "toml" / "1", "part.size=[64, 128]");
   testing::write_file(out / "toml" / "2", "[\"a\", \"b\"]");
   testing::write_file(out / "toml" / "3", "64x96");
+  // The first byte chooses the kind of file, as fuzz/points.cpp has it.
+  const std::string vertex =
+      "element vertex 2\nproperty float x\nproperty float y\nproperty float z\nend_header\n";
+  testing::write_file(out / "points" / "0", "\0"s + "ply\nformat ascii 1.0\n" + vertex + "1 2 3\n4 nan 6\n");
+  testing::write_file(out / "points" / "1",
+                      "\0"s + "ply\nformat binary_big_endian 1.0\n" + vertex + std::string(24, '\1'));
+  testing::write_file(out / "points" / "2", "\1OFF\n# a triangle\n3 1 3\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n");
+  testing::write_file(out / "points" / "3", "\2" + std::string(32, '\2'));
+  testing::write_file(out / "points" / "4", "\3" + std::string(40, '\2'));
+  testing::write_file(out / "points" / "5",
+                      "\4\x93NUMPY\1\0\x46\0{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3), }"s +
+                          std::string(10, ' ') + "\n" + std::string(12, '\3'));
+
   const std::string model =
       "\"model\":{\"type\":\"BPE\",\"unk_token\":\"u\",\"vocab\":{\"u\":0,\"a\":1,\"t\":2,\"at\":3},"
       "\"merges\":[\"a t\"]}";

@@ -9,7 +9,6 @@
 #include "lacuna/core/error.h"
 #include "lacuna/data/audio.h"
 #include "lacuna/data/motion.h"
-#include "lacuna/data/points.h"
 #include "lacuna/data/packed.h"
 #include "lacuna/data/subset.h"
 #include "lacuna/data/text.h"
@@ -35,6 +34,9 @@ bool ends_with_any(const std::string& name, std::initializer_list<const char*> e
 bool is_shard(const std::string& name) { return ends_with_any(name, {".tar", ".tar.gz", ".tgz"}); }
 bool is_idx(const std::string& name) { return ends_with_any(name, {"-ubyte", "-ubyte.gz"}); }
 
+/// Files of points by endings that nothing else has.
+bool is_cloud(const std::string& name) { return ends_with_any(name, {".ply", ".off", ".pcd.bin"}); }
+
 /// The scheme of the first file below `folder` that one of them reads; pictures when there is none.
 std::string scheme_of_files(const fs::path& folder) {
   std::error_code error;
@@ -45,7 +47,7 @@ std::string scheme_of_files(const fs::path& folder) {
     if (is_sound_extension(extension)) return "audio";
     if (is_film_extension(extension)) return "video";
     if (is_motion_extension(extension)) return "motion";
-    if (is_points_extension(extension) && extension != ".npy") return "points";
+    if (is_cloud(entry->path().string())) return "points";
     if (is_text_file(entry->path()) && entry->path().stem() != "README") return "text";
   }
   return "imagefolder";
@@ -65,7 +67,7 @@ std::string recognise(const fs::path& path) {
     if (is_packed(path)) return "packed";
     if (is_token_file(path)) return "tokens";
     if (is_text_file(path)) return "text";
-    if (is_points_extension(path.extension().string())) return "points";
+    if (is_cloud(name)) return "points";
     fail(path.string(),
          "is neither a folder nor a tar shard, an IDX file, a packed data set, a text nor tokens",
          "name the data set's folder");

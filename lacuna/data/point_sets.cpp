@@ -3,8 +3,10 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <fstream>
+#include <map>
 
 #include "lacuna/core/error.h"
 #include "lacuna/data/folder.h"

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "lacuna/core/error.h"
@@ -149,8 +150,8 @@ PointsTransform::Cloud PointsTransform::operator()(const Record& record, Stream 
                                           : upright_rotation(random.uniform(-config_.rotate, config_.rotate));
   const double scale = random.uniform(config_.scale[0], config_.scale[1]);
   auto xyz = at::matmul(points.slice(1, 0, 3), turn.t().mul(scale).to(at::kFloat));
-  for (const auto& [column, share] : {std::pair<int64_t, double>(0, config_.flip_x), {1, config_.flip_y}})
-    if (random.uniform() < share) xyz.select(1, column).neg_();
+  if (random.uniform() < config_.flip_x) xyz.select(1, 0).neg_();
+  if (random.uniform() < config_.flip_y) xyz.select(1, 1).neg_();
   if (config_.jitter > 0) {
     auto* value = xyz.mutable_data_ptr<float>();
     for (int64_t i = 0; i < xyz.numel(); ++i)

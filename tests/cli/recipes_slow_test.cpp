@@ -49,6 +49,8 @@ std::string drawn_data(const std::string& method) {
 /// Keys of recipes that speak of other data than those drawn (all 17 joints are kept), or of networks that
 /// would take minutes (two ViT-L that look at films: two blocks of theirs, short and small films).
 std::vector<std::string> settings_of_drawn(const std::string& method) {
+  if (method == "geomae")
+    return {"--set", "points.fields_kept=[]"};  // drawn points have no intensity, no time
   if (method == "humanmac") return {"--set", "motion.keep=[]"};
   if (method == "meap")  // bytes, short texts, two layers
     return {"--set", "text.tokenizer=bytes",   "--set", "text.rows=blocks",  "--set", "encoder.context=64",
