@@ -101,6 +101,10 @@ void RAmtConfig::resolve(const ConfigTable& table) {
            "blocks are counted from 0");
   if (chosen_weights(mask, encoder.depth).empty())
     fail("mask.modules", "nothing is masked", "name one of conv1, attn, mlp");
+  const std::string saving = "train.grad_checkpointing";
+  if (tune == "masks" && loss.gdr_lambda > 0 && table.has(saving) && table.get(saving).get<bool>())
+    fail(saving, "gradient dropout takes two losses' gradients apart, which blocks computed again can't give",
+         "leave it off, or set loss.gdr_lambda=0");
 }
 
 Tensor drop_gradient(const Tensor& task, const Tensor& kl, const Tensor& u, double lambda) {
@@ -186,10 +190,11 @@ uint64_t RAmt::step_seed(Draws& draws) const {
 }
 
 Loss RAmt::forward(const Batch& batch, Draws& draws) {
-  const auto from = data::class_range(config_.head.classes, config_.head.num_classes).first;
-  const auto rows = batch.label.ge(from).nonzero().flatten();
+  const auto [from, to] = data::class_range(config_.head.classes, config_.head.num_classes);
+  const auto rows = batch.label.ge(from).logical_and(batch.label.lt(to)).nonzero().flatten();
   if (rows.numel() == 0)
-    fail("r-amt", "a batch without a label", "use data with labels (and head.classes as data.classes)");
+    fail("r-amt", str("a batch without a label of head.classes ", config_.head.classes),
+         "use labelled data, and the same classes for data.classes");
   const auto image = batch.image.index_select(0, rows.to(batch.image.device()));
   const auto label = batch.label.index_select(0, rows) - from;
   const auto found = objectives(image, label, candidates(),
