@@ -7,6 +7,7 @@
 
 #include "lacuna/core/error.h"
 #include "lacuna/data/subset.h"
+#include "lacuna/nn/activation_checkpoint.h"
 #include "lacuna/nn/init.h"
 
 namespace lacuna {
@@ -190,6 +191,9 @@ uint64_t RAmt::step_seed(Draws& draws) const {
 }
 
 Loss RAmt::forward(const Batch& batch, Draws& draws) {
+  const bool drops = is_training() && config_.tune == "masks" && config_.loss.gdr_lambda > 0;
+  // Gradients of two losses are taken apart below, which blocks computed again can't give.
+  const nn::ActivationCheckpointing checkpointing(nn::ActivationCheckpointing::active() && !drops);
   const auto [from, to] = data::class_range(config_.head.classes, config_.head.num_classes);
   const auto rows = batch.label.ge(from).logical_and(batch.label.lt(to)).nonzero().flatten();
   if (rows.numel() == 0)
@@ -197,8 +201,7 @@ Loss RAmt::forward(const Batch& batch, Draws& draws) {
          "use labelled data, and the same classes for data.classes");
   const auto image = batch.image.index_select(0, rows.to(batch.image.device()));
   const auto label = batch.label.index_select(0, rows) - from;
-  const auto found = objectives(image, label, candidates(),
-                                is_training() && config_.tune == "masks" && config_.loss.gdr_lambda > 0);
+  const auto found = objectives(image, label, candidates(), /*distil=*/drops);
   Loss loss{.total = found.task, .parts = {{"main", found.main.detach()}}, .stats = {}};
   if (config_.tune == "masks") loss.stats["sparsity"] = masks_->sparsity();
   loss.stats["train_top1"] = found.logits.argmax(1).cpu().eq(label).to(torch::kFloat).mean().item<double>();
