@@ -229,11 +229,19 @@ Loss RAmt::forward(const Batch& batch, Draws& draws) {
 }
 
 Tensor RAmt::features(const Batch& batch, const FeatureOptions& options) {
+  if (options.pool != "default") {
+    const auto x = tokens(batch);
+    return options.pool == "token" ? x.select(1, 0) : x.slice(1, 1).mean(1);
+  }
   const torch::NoGradGuard no_grad;
   const auto hook = masks_->hook();
-  if (options.pool == "default") return visual_->forward(batch.image, &hook).to(torch::kFloat);
-  const auto x = visual_->norm(visual_->hidden(batch.image, -1, &hook));
-  return (options.pool == "token" ? x.select(1, 0) : x.slice(1, 1).mean(1)).to(torch::kFloat);
+  return visual_->forward(batch.image, &hook).to(torch::kFloat);
+}
+
+Tensor RAmt::tokens(const Batch& batch) {
+  const torch::NoGradGuard no_grad;
+  const auto hook = masks_->hook();
+  return visual_->norm(visual_->hidden(batch.image, -1, &hook)).to(torch::kFloat);
 }
 
 Preview RAmt::preview(const Batch& batch, Draws& /*draws*/) {
