@@ -98,9 +98,11 @@ Result run(const Request& request) {
   for (const auto& tune : few.tune)
     for (const int64_t shots : few.shots) {
       std::map<std::string, Values> found;
-      for (const int64_t seed : few.seeds)
-        for (const auto& [name, value] : score(request, {tune, shots, seed}).items())
+      for (const int64_t seed : few.seeds) {
+        const auto metrics = score(request, {tune, shots, seed});
+        for (const auto& [name, value] : metrics.items())
           if (name.ends_with("top1") || name == "sparsity") found[name].all.push_back(value.get<double>());
+      }
       for (const auto& [name, values] : found) {
         if (few.train == "all" && name != "top1" && name != "sparsity") continue;
         result.metrics[str(tune, "_", name, "_", shots)] = values.mean();

@@ -12,38 +12,31 @@ namespace {
 
 constexpr uint64_t kRandomMasks = 3;
 
-/// Pictures of a set, read once. What cannot be told apart by memory is cut into batches.
-struct Pictures {
-  std::vector<Batch> batches;
-  Tensor labels;
+/// Of a whole set, over all classes.
+struct Scored {
+  Tensor logits, labels;  // [N, C], [N]
 };
 
-Pictures read(const Model& model, std::shared_ptr<data::Dataset> dataset, const EvalConfig& config) {
-  const auto device = model.method->parameters().front().device();
-  auto loader = make_loader(model, std::move(dataset), config);
-  Pictures out;
-  std::vector<Tensor> labels;
-  while (auto batch = loader.next_in_epoch()) {
-    if (batch->size() == 0) continue;
-    labels.push_back(batch->label);
-    out.batches.push_back(batch->to(device));
-  }
-  if (out.batches.empty()) fail("--test", "no picture that can be read", "run `lacuna inspect` on it");
-  out.labels = torch::cat(labels);
-  return out;
-}
-
-/// [N, C] over all classes.
-Tensor all_logits(const RAmt& method, const Pictures& pictures, bool masked) {
+/// The set is read anew for each mask: its pictures may not fit into memory.
+Scored score(const Model& model, const std::shared_ptr<data::Dataset>& dataset, const EvalConfig& config,
+             bool masked) {
   const torch::NoGradGuard no_grad;
-  std::vector<Tensor> out;
-  for (const auto& batch : pictures.batches)
-    out.push_back(method.logits(batch.image, method.text_features(), masked).cpu());
-  return torch::cat(out);
+  const auto& method = r_amt_of(model, "masks");
+  const auto device = method.text_features().device();
+  auto loader = make_loader(model, dataset, config);
+  std::vector<Tensor> logits, labels;
+  while (auto batch = loader.next_in_epoch()) {
+    if (batch->size() == 0) continue;  // every record of it was broken
+    logits.push_back(method.logits(batch->image.to(device), method.text_features(), masked).cpu());
+    labels.push_back(batch->label);
+  }
+  if (logits.empty()) fail("--test", "no picture that can be read", "run `lacuna inspect` on it");
+  return {torch::cat(logits), torch::cat(labels)};
 }
 
 /// Accuracies by part, under `prefix`.
-std::map<std::string, double> accuracies(const Tensor& logits, const Tensor& labels) {
+std::map<std::string, double> accuracies(const Scored& scored) {
+  const auto& [logits, labels] = scored;
   const int64_t classes = logits.size(1);
   std::map<std::string, double> out;
   for (const std::string part : {"all", "base", "new"}) {
@@ -67,14 +60,17 @@ void add(Json& metrics, const std::string& prefix, const std::map<std::string, d
 }
 
 /// The mean over masks of as many bits at random places; the method's own are put back.
-std::map<std::string, double> random_accuracies(RAmt& method, const Pictures& pictures) {
+std::map<std::string, double> random_accuracies(const Model& model,
+                                                const std::shared_ptr<data::Dataset>& dataset,
+                                                const EvalConfig& config) {
   const torch::NoGradGuard no_grad;
+  auto& method = r_amt_of(model, "masks");
   std::vector<Tensor> kept;
   for (const auto& score : method.masks().scores()) kept.push_back(score.clone());
   std::map<std::string, double> sum;
   for (uint64_t seed = 0; seed < kRandomMasks; ++seed) {
     method.shuffle_masks(seed);
-    for (const auto& [part, value] : accuracies(all_logits(method, pictures, true), pictures.labels))
+    for (const auto& [part, value] : accuracies(score(model, dataset, config, true)))
       sum[part] += value / kRandomMasks;
   }
   for (size_t k = 0; k < kept.size(); ++k) method.masks().scores()[k].copy_(kept[k]);
@@ -112,9 +108,8 @@ Json mask_metrics(const Model& model, const std::shared_ptr<data::Dataset>& test
                   bool compare) {
   auto& method = r_amt_of(model, "masks");
   const auto own = method.config().head.classes;
-  const auto pictures = read(model, test, config);
   Json metrics;
-  add(metrics, "", accuracies(all_logits(method, pictures, true), pictures.labels), own);
+  add(metrics, "", accuracies(score(model, test, config, true)), own);
   const auto [from, to] = data::class_range(own, method.config().head.num_classes);
   metrics["chance"] = 1.0 / static_cast<double>(to - from);
   if (method.config().tune != "masks") return metrics;
@@ -123,8 +118,8 @@ Json mask_metrics(const Model& model, const std::shared_ptr<data::Dataset>& test
   metrics["kept"] = 1 - method.masks().sparsity();
   metrics["kept_wanted"] = 1 - kPaperLimit;
   if (!compare) return metrics;
-  add(metrics, "frozen_", accuracies(all_logits(method, pictures, false), pictures.labels), own);
-  add(metrics, "random_", random_accuracies(method, pictures), own);
+  add(metrics, "frozen_", accuracies(score(model, test, config, false)), own);
+  add(metrics, "random_", random_accuracies(model, test, config), own);
   return metrics;
 }
 

@@ -7,6 +7,7 @@
 
 #include "lacuna/core/error.h"
 #include "lacuna/data/subset.h"
+#include "lacuna/nn/activation_checkpoint.h"
 #include "lacuna/nn/init.h"
 
 namespace lacuna {
@@ -101,6 +102,10 @@ void RAmtConfig::resolve(const ConfigTable& table) {
            "blocks are counted from 0");
   if (chosen_weights(mask, encoder.depth).empty())
     fail("mask.modules", "nothing is masked", "name one of conv1, attn, mlp");
+  const std::string saving = "train.grad_checkpointing";
+  if (tune == "masks" && loss.gdr_lambda > 0 && table.has(saving) && table.get(saving).get<bool>())
+    fail(saving, "gradient dropout takes two losses' gradients apart, which blocks computed again can't give",
+         "leave it off, or set loss.gdr_lambda=0");
 }
 
 Tensor drop_gradient(const Tensor& task, const Tensor& kl, const Tensor& u, double lambda) {
@@ -186,14 +191,17 @@ uint64_t RAmt::step_seed(Draws& draws) const {
 }
 
 Loss RAmt::forward(const Batch& batch, Draws& draws) {
-  const auto from = data::class_range(config_.head.classes, config_.head.num_classes).first;
-  const auto rows = batch.label.ge(from).nonzero().flatten();
+  const bool drops = is_training() && config_.tune == "masks" && config_.loss.gdr_lambda > 0;
+  // Gradients of two losses are taken apart below, which blocks computed again can't give.
+  const nn::ActivationCheckpointing checkpointing(nn::ActivationCheckpointing::active() && !drops);
+  const auto [from, to] = data::class_range(config_.head.classes, config_.head.num_classes);
+  const auto rows = batch.label.ge(from).logical_and(batch.label.lt(to)).nonzero().flatten();
   if (rows.numel() == 0)
-    fail("r-amt", "a batch without a label", "use data with labels (and head.classes as data.classes)");
+    fail("r-amt", str("a batch without a label of head.classes ", config_.head.classes),
+         "use labelled data, and the same classes for data.classes");
   const auto image = batch.image.index_select(0, rows.to(batch.image.device()));
   const auto label = batch.label.index_select(0, rows) - from;
-  const auto found = objectives(image, label, candidates(),
-                                is_training() && config_.tune == "masks" && config_.loss.gdr_lambda > 0);
+  const auto found = objectives(image, label, candidates(), /*distil=*/drops);
   Loss loss{.total = found.task, .parts = {{"main", found.main.detach()}}, .stats = {}};
   if (config_.tune == "masks") loss.stats["sparsity"] = masks_->sparsity();
   loss.stats["train_top1"] = found.logits.argmax(1).cpu().eq(label).to(torch::kFloat).mean().item<double>();
@@ -221,11 +229,19 @@ Loss RAmt::forward(const Batch& batch, Draws& draws) {
 }
 
 Tensor RAmt::features(const Batch& batch, const FeatureOptions& options) {
+  if (options.pool != "default") {
+    const auto x = tokens(batch);
+    return options.pool == "token" ? x.select(1, 0) : x.slice(1, 1).mean(1);
+  }
   const torch::NoGradGuard no_grad;
   const auto hook = masks_->hook();
-  if (options.pool == "default") return visual_->forward(batch.image, &hook).to(torch::kFloat);
-  const auto x = visual_->norm(visual_->hidden(batch.image, -1, &hook));
-  return (options.pool == "token" ? x.select(1, 0) : x.slice(1, 1).mean(1)).to(torch::kFloat);
+  return visual_->forward(batch.image, &hook).to(torch::kFloat);
+}
+
+Tensor RAmt::tokens(const Batch& batch) {
+  const torch::NoGradGuard no_grad;
+  const auto hook = masks_->hook();
+  return visual_->norm(visual_->hidden(batch.image, -1, &hook)).to(torch::kFloat);
 }
 
 Preview RAmt::preview(const Batch& batch, Draws& /*draws*/) {

@@ -83,6 +83,7 @@ class RAmt : public Method {
   Loss forward(const Batch& batch, Draws& draws) override;
   /// The masked tower's vectors, not normalised.
   Tensor features(const Batch& batch, const FeatureOptions& options) override;
+  Tensor tokens(const Batch& batch) override;
   Preview preview(const Batch& batch, Draws& draws) override;
   InputSpec input() const override { return {config_.encoder.in_chans, config_.encoder.img_size}; }
   bool decays(const std::string& /*name*/, const Tensor& /*parameter*/) const override { return true; }

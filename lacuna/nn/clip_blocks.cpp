@@ -90,10 +90,14 @@ Tensor ClipBlocks::forward(Tensor x, int64_t count, const Tensor& bias, const We
     shape[shape.size() - 3] = config_.num_heads;
     whole = bias.expand(shape).contiguous();
   }
+  // A copy: a checkpointed block asks again in the backward pass, when the caller's may be gone.
+  const WeightHook own = hook ? *hook : WeightHook();
   for (int64_t i = 0; i < count; ++i) {
     const auto& block = *blocks_.at(static_cast<size_t>(i));
     x = run_block(
-        [&block, whole, hook](const std::vector<Tensor>& in) { return block.forward(in[0], whole, hook); },
+        [&block, whole, own](const std::vector<Tensor>& in) {
+          return block.forward(in[0], whole, own ? &own : nullptr);
+        },
         {x});
   }
   return x;

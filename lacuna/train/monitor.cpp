@@ -62,7 +62,8 @@ Monitor::Records Monitor::read(const std::shared_ptr<data::Dataset>& dataset,
                                    .shuffle = false,
                                    .drop_last = false,
                                    .max_bad = static_cast<int64_t>(records.size())};
-  data::Loader loader(data::subset(config_.modality().dress(config_, dataset), std::move(records)), transform_, loading);
+  data::Loader loader(data::subset(config_.modality().dress(config_, dataset), std::move(records)),
+                      transform_, loading);
   Records out;
   std::vector<Tensor> labels;
   while (auto batch = loader.next_in_epoch()) {

@@ -31,6 +31,7 @@ INSTANTIATE_TEST_SUITE_P(Official, ClipGolden,
 
 ClipConfig small() {
   ClipConfig config;
+  config.encoder.arch = "clip_vit";
   config.encoder.img_size = {16, 24}, config.encoder.patch_size = {8, 8};
   config.encoder.embed_dim = 16, config.encoder.depth = 2, config.encoder.num_heads = 2;
   config.text.context_length = 8, config.text.vocab_size = 20;

@@ -6,6 +6,8 @@
 
 #include "lacuna/core/error.h"
 #include "lacuna/method/golden.h"
+#include "lacuna/nn/activation_checkpoint.h"
+#include "lacuna/train/config.h"
 #include "tests/support/shared.h"
 
 namespace lacuna {
@@ -52,6 +54,7 @@ TEST(RAmt, GradientsThatDisagreeAreDroppedByTheirShare) {
 
 RAmtConfig small() {
   RAmtConfig config;
+  config.encoder.arch = "clip_vit";
   config.encoder.img_size = {16, 16}, config.encoder.patch_size = {8, 8};
   config.encoder.embed_dim = 16, config.encoder.depth = 2, config.encoder.num_heads = 2;
   config.dim = 8;
@@ -95,6 +98,10 @@ TEST(RAmt, TheTrainingGradientIsTheOneThatIsLeft) {
   const auto dropped = make(config);
   const auto batch = some_pictures();
   for (const auto& model : {plain, dropped}) {
+    {
+      const torch::NoGradGuard no_grad;  // masked alike: before that there is nothing to distil
+      for (const auto& score : model->masks().scores()) score.view({-1}).slice(0, 0, 60).fill_(0);
+    }
     SeededDraws draws(0, 0, batch.sample);
     model->forward(batch, draws).total.backward();
   }
@@ -106,6 +113,51 @@ TEST(RAmt, TheTrainingGradientIsTheOneThatIsLeft) {
     fewer = fewer || kept.logical_not().any().item<bool>();
   }
   EXPECT_TRUE(fewer);
+}
+
+TEST(RAmt, BlocksComputedAgainAreMaskedAlike) {
+  auto config = small();
+  config.loss.gdr_lambda = 0;
+  config.head.classes = "new";
+  const auto kept = make(config), again = make(config);
+  const auto batch = some_pictures();
+  for (const auto& model : {kept, again}) {
+    {
+      const torch::NoGradGuard no_grad;
+      for (const auto& score : model->masks().scores()) score.view({-1}).slice(0, 0, 30).fill_(0);
+    }
+    const nn::ActivationCheckpointing checkpointing(model == again);
+    SeededDraws draws(0, 0, batch.sample);
+    model->forward(batch, draws).total.backward();
+  }
+  for (size_t k = 0; k < kept->masks().scores().size(); ++k)
+    EXPECT_TRUE(
+        torch::allclose(kept->masks().scores()[k].grad(), again->masks().scores()[k].grad(), 1e-5, 1e-8))
+        << kept->masks().names()[k];
+}
+
+TEST(RAmt, GradientDropoutRefusesActivationCheckpointing) {
+  train::RunConfig config("r-amt");
+  for (const char* setting : {"encoder.arch=clip_vit", "train.grad_checkpointing=true"})
+    config.table.set_assignment(setting, "test");
+  EXPECT_THROW(config.resolve(), Error);
+  config.table.set_assignment("loss.gdr_lambda=0", "test");
+  EXPECT_NO_THROW(config.resolve());
+}
+
+TEST(RAmt, LabelsOfOtherClassesAreLeftOut) {
+  auto config = small();
+  config.head.classes = "base";  // 0, 1 and 2 of five
+  config.loss.gdr_lambda = 0;
+  const auto model = make(config);
+  auto mixed = some_pictures(), own = some_pictures();
+  mixed.label = torch::tensor({0, 4, 2, -1});
+  own.label = torch::tensor({0, 2});
+  own.image = mixed.image.index_select(0, torch::tensor({0, 2}));
+  own.sample = {0, 2};
+  SeededDraws draws(0);
+  EXPECT_NEAR(model->forward(mixed, draws).total.item<double>(),
+              model->forward(own, draws).total.item<double>(), 1e-5);
 }
 
 TEST(RAmt, NothingIsMaskedAtTheStart) {
