@@ -309,7 +309,7 @@ TEST(Completion, FishOffersMethods) {
 // --- colour ----------------------------------------------------------------------------------------------
 
 TEST(Colour, OnTerminalsThatWantIt) {
-  EXPECT_THAT(run_in_terminal({"info", "mee"}), HasSubstr("\033[31mlacuna:\033[0m method 'mea'"));
+  EXPECT_THAT(run_in_terminal({"info", "mee"}), HasSubstr("\033[31mlacuna:\033[0m method 'mee'"));
   EXPECT_THAT(run_in_terminal({"info", "mee"}, {"NO_COLOR=1"}), Not(HasSubstr("\033")));
   EXPECT_THAT(run_in_terminal({"info", "mee"}, {"TERM=dumb"}), Not(HasSubstr("\033")));
   EXPECT_THAT(run_in_terminal({"info", "mee"}, {"NO_COLOR="}), HasSubstr("\033[31m"))
