@@ -22,6 +22,12 @@ double batch_scale(const TrainConfig& train, const Plan& plan) {
   return static_cast<double>(plan.effective_batch) / static_cast<double>(train.lr_batch);
 }
 
+/// The method's paper gives the rate itself, whatever the batch.
+bool has_its_own_rate(const MethodInfo& info) {
+  return std::any_of(info.defaults.begin(), info.defaults.end(),
+                     [](const std::string& setting) { return setting.starts_with("train.lr="); });
+}
+
 int64_t share_of(int64_t steps, int64_t parts) { return std::max<int64_t>(1, steps / parts); }
 
 }  // namespace
@@ -77,21 +83,24 @@ std::vector<std::string> rules_used(const RunConfig& config, const Plan& plan) {
 std::vector<std::string> warnings(const RunConfig& config, const Plan& plan) {
   std::vector<std::string> out;
   const double rule = config.train.base_lr * batch_scale(config.train, plan);
+  // A loss over pairs within a batch sees no more of them when gradients are accumulated.
+  const char* const raise =
+      config.info().smallest_batch > 1 ? "raise train.batch_size" : "raise train.batch_size or train.accum";
   if (plan.effective_batch < static_cast<int64_t>(config.info().smallest_batch))
     out.push_back(str("effective batch ", plan.effective_batch, " is below the ",
-                      config.info().smallest_batch,
-                      " this method's loss needs; raise train.batch_size or train.accum"));
+                      config.info().smallest_batch, " this method's loss needs; ", raise));
   else if (plan.effective_batch < kSmallBatch)
     out.push_back(str("effective batch ", plan.effective_batch,
-                      " is small: the learning rate rule was made for 256 to ",
-                      "4096; raise train.batch_size or train.accum to ", kSmallBatch, " or more"));
-  if (config.train.lr > kHighRate * rule)
+                      " is small: the learning rate rule was made for 256 to ", "4096; ", raise, " to ",
+                      kSmallBatch, " or more"));
+  if (!has_its_own_rate(config.info()) && config.train.lr > kHighRate * rule)
     out.push_back(str("learning rate ", config.train.lr, " is ", config.train.lr / rule, " times the rule's ",
                       rule, "; expect spikes, or lower train.lr"));
   if (plan.steps > 0 && plan.warmup_epochs >= plan.epochs)
     out.push_back(str("warm-up of ", plan.warmup_epochs, " epochs is the whole run of ", plan.epochs,
                       ": the peak learning rate is never reached; lower train.warmup_epochs"));
-  if (plan.steps > 0 && plan.steps < kFewSteps)
+  const bool chosen = config.table.is_set("train.steps") || config.table.is_set("train.epochs");
+  if (chosen && plan.steps > 0 && plan.steps < kFewSteps)
     out.push_back(
         str(plan.steps, " steps are few: expect blurred predictions; a masked model wants thousands"));
   return out;

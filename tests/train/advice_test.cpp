@@ -40,7 +40,7 @@ TEST(Plan, LessThanOneBatchIsRefused) {
 TEST(Warnings, SmallBatchHighRateAndFewSteps) {
   RunConfig config("mae");
   config.train.batch_size = 8;
-  config.train.steps = 50;
+  config.table.set("train.steps", 50, "test");
   config.train.lr = 1;
   const auto lines = warnings(config, make_plan(config, 800, 100, 1));
   EXPECT_THAT(lines, Contains(HasSubstr("effective batch 8 is small")));
@@ -52,6 +52,19 @@ TEST(Warnings, ThePapersSettingsAreFine) {
   RunConfig config("mae");
   config.train.accum = 64;
   EXPECT_THAT(warnings(config, make_plan(config, 1281167, 20018, 1)), IsEmpty());
+}
+
+TEST(Warnings, AFewShotRunAtItsPapersSettingsIsFine) {
+  RunConfig config("r-amt");  // its own rate; 30 epochs of 160 pictures
+  EXPECT_THAT(warnings(config, make_plan(config, 160, 5, 1)), IsEmpty());
+}
+
+TEST(Warnings, AccumulationIsNoRemedyForALossOverPairs) {
+  RunConfig config("clip");
+  config.train.batch_size = 8;
+  const auto lines = warnings(config, make_plan(config, 800, 100, 1));
+  EXPECT_THAT(lines, Contains(HasSubstr("is small")));
+  EXPECT_THAT(lines, ::testing::Not(Contains(HasSubstr("train.accum"))));
 }
 
 }  // namespace
