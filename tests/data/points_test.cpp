@@ -84,7 +84,7 @@ TEST(PointsTransform, PointsThatAreNotFiniteAreLeftOut) {
 TEST(PointsTransform, AFieldThatIsNotThereIsNamed) {
   PointsConfig config;
   config.fields_kept = {"x", "y", "z", "time"};
-  EXPECT_THAT(refusal([&] { PointsTransform(config)(cloud_of(1), Stream(1, "x")); }), HasSubstr("no 'time'"));
+  EXPECT_THAT(refusal([&] { PointsTransform{config}(cloud_of(1), Stream(1, "x")); }), HasSubstr("no 'time'"));
 }
 
 TEST(PointSets, SweepsMeetInThePlaceOfTheNewest) {
