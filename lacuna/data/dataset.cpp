@@ -40,6 +40,7 @@ bool is_cloud(const std::string& name) { return ends_with_any(name, {".ply", ".o
 /// The scheme of the first file below `folder` that one of them reads; pictures when there is none.
 std::string scheme_of_files(const fs::path& folder) {
   std::error_code error;
+  bool texts = false;  // they also lie beside other data: notes, captions
   for (fs::recursive_directory_iterator entry(folder, error), last; !error && entry != last;
        entry.increment(error)) {
     const std::string extension = entry->path().extension().string();
@@ -48,9 +49,9 @@ std::string scheme_of_files(const fs::path& folder) {
     if (is_film_extension(extension)) return "video";
     if (is_motion_extension(extension)) return "motion";
     if (is_cloud(entry->path().string())) return "points";
-    if (is_text_file(entry->path()) && entry->path().stem() != "README") return "text";
+    texts = texts || (is_text_file(entry->path()) && entry->path().stem() != "README");
   }
-  return "imagefolder";
+  return texts ? "text" : "imagefolder";
 }
 
 /// What a bare path holds, by its name and, for a folder, by the files in it.

@@ -50,7 +50,7 @@ class Configs(unittest.TestCase):
         with self.assertRaisesRegex(ValueError, "expected a whole number"):
             lacuna.Config("mae")["encoder.depth"] = "many"
         with self.assertRaisesRegex(lacuna.Error, "did you mean 'mae'"):
-            lacuna.info("mea")
+            lacuna.info("mee")
 
     def test_info_lists_every_key(self):
         info = lacuna.info("mae")

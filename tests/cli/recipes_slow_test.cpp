@@ -52,9 +52,11 @@ std::vector<std::string> settings_of_drawn(const std::string& method) {
   if (method == "geomae")
     return {"--set", "points.fields_kept=[]"};  // drawn points have no intensity, no time
   if (method == "humanmac") return {"--set", "motion.keep=[]"};
-  if (method == "meap")  // bytes, short texts, two layers
-    return {"--set", "text.tokenizer=bytes",   "--set", "text.rows=blocks",  "--set", "encoder.context=64",
-            "--set", "encoder.vocab_size=320", "--set", "mask.token_id=258", "--set", "encoder.depth=2"};
+  if (method == "meap")  // bytes, short texts, two narrow layers (the paper fine-tunes Llama-3-8B)
+    return {"--set", "text.tokenizer=bytes",   "--set", "text.rows=blocks",    "--set", "encoder.context=64",
+            "--set", "encoder.vocab_size=320", "--set", "mask.token_id=258",   "--set", "encoder.depth=2",
+            "--set", "encoder.embed_dim=64",   "--set", "encoder.mlp_dim=128", "--set", "encoder.num_heads=4",
+            "--set", "encoder.num_kv_heads=2"};
   if (method == "salt")
     return {"--set", "encoder.num_frames=4", "--set", "encoder.img_size=112",
             "--set", "encoder.depth=2",      "--set", "teacher.depth=2"};
