@@ -30,8 +30,8 @@ struct PictureConfig {
 /// Keys `data.*` of every modality.
 struct DataConfig : PictureConfig {
   std::string uri;
-  double label_share = 1;  ///< of the labels that may be learnt from
-  int64_t shots = 0;       ///< records of each class that may be learnt from; 0: all
+  double label_share = 1;       ///< of the labels that may be learnt from
+  int64_t shots = 0;            ///< records of each class that may be learnt from; 0: all
   std::string classes = "all";  ///< all | base (the first half) | new (the second): data::class_half
   int64_t max_bad = 10;
   void fields(Fields& f);
