@@ -63,12 +63,17 @@ class SyntheticDataset final : public Dataset {
   std::string modality_;
 };
 
-// Reads the query keys that `table` lists.
-void take_query(Uri& uri, ConfigTable& table) {
+/// The settings that a URI's query gives, under the keys of `Config`.
+template <class Config>
+Config take_query(Uri& uri) {
+  Config config;
+  ConfigTable table;
+  table.add("", config);
   for (const auto& field : table.fields()) {
     const std::string text = uri.take(field.key, "");
     if (!text.empty()) table.set_text(field.key, text, uri.text);
   }
+  return config;
 }
 
 // As written, with the split where another than the set's own was chosen for the user.
@@ -86,10 +91,7 @@ struct ScenesConfig : SyntheticPictures {
 };
 
 std::shared_ptr<Dataset> open_scenes(Uri& uri) {
-  ScenesConfig config;
-  ConfigTable table;
-  table.add("", config);
-  take_query(uri, table);
+  const auto config = take_query<ScenesConfig>(uri);
   std::vector<std::string> names;
   for (int64_t i = 0; i < config.classes; ++i) names.emplace_back(kSceneShapes[static_cast<size_t>(i)].name);
   const auto draw = [size = config.size](int64_t label, Stream random) {
@@ -107,10 +109,7 @@ struct BandsConfig : SyntheticPictures {
 };
 
 std::shared_ptr<Dataset> open_bands(Uri& uri) {
-  BandsConfig config;
-  ConfigTable table;
-  table.add("", config);
-  take_query(uri, table);
+  const auto config = take_query<BandsConfig>(uri);
   const std::vector<std::string> names(kBandClassNames, kBandClassNames + kBandClasses);
   const auto draw = [size = config.size, channels = config.channels](int64_t label, Stream random) {
     return Content(io::Image{draw_bands(size, channels, label, random), 255});
@@ -127,10 +126,7 @@ struct SpeechConfig : SyntheticConfig {
 };
 
 std::shared_ptr<Dataset> open_speech(Uri& uri) {
-  SpeechConfig config;
-  ConfigTable table;
-  table.add("", config);
-  take_query(uri, table);
+  const auto config = take_query<SpeechConfig>(uri);
   const bool words = config.label == "word";
   const auto draw = [words](int64_t label, Stream random) {
     const int64_t other = random.below(words ? kSpeechSpeakers : kSpeechWords);
@@ -150,10 +146,7 @@ struct MovingConfig : SyntheticPictures {
 };
 
 std::shared_ptr<Dataset> open_moving(Uri& uri) {
-  MovingConfig config;
-  ConfigTable table;
-  table.add("", config);
-  take_query(uri, table);
+  const auto config = take_query<MovingConfig>(uri);
   const auto draw = [size = config.size, frames = config.frames](int64_t label, Stream random) {
     return Content(draw_moving(size, frames, label, random));
   };
@@ -171,10 +164,7 @@ struct WalkersConfig : SyntheticConfig {
 };
 
 std::shared_ptr<Dataset> open_walkers(Uri& uri) {
-  WalkersConfig config;
-  ConfigTable table;
-  table.add("", config);
-  take_query(uri, table);
+  const auto config = take_query<WalkersConfig>(uri);
   const auto draw = [frames = config.frames](int64_t label, Stream random) {
     return Content(draw_walker(label, frames, random));
   };
@@ -191,10 +181,7 @@ struct RoomsConfig : SyntheticConfig {
 };
 
 std::shared_ptr<Dataset> open_rooms(Uri& uri) {
-  RoomsConfig config;
-  ConfigTable table;
-  table.add("", config);
-  take_query(uri, table);
+  const auto config = take_query<RoomsConfig>(uri);
   const auto draw = [points = config.points](int64_t label, Stream random) {
     return Content(draw_room(label, points, random));
   };
@@ -215,10 +202,7 @@ struct FactsConfig : SyntheticConfig {
 };
 
 std::shared_ptr<Dataset> open_facts(Uri& uri) {
-  FactsConfig config;
-  ConfigTable table;
-  table.add("", config);
-  take_query(uri, table);
+  const auto config = take_query<FactsConfig>(uri);
   std::vector<std::string> lines;
   if (!config.text.empty()) {
     lines = filler_lines(io::read_file(config.text));

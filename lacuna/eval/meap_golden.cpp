@@ -54,11 +54,6 @@ std::shared_ptr<Meap> build(const GoldenCase& golden) {
   return model;
 }
 
-void add_gradients(Method& model, io::Tensors& out) {
-  for (const auto& item : model.named_parameters())
-    if (item.value().grad().defined()) out["grad." + item.key()] = item.value().grad();
-}
-
 /// mask_positions [n]: shared by all texts; [B, n]: each its own.
 Tensor hidden_of(const Tensor& positions, int64_t texts, int64_t tokens) {
   auto hidden = torch::zeros({texts, tokens}, torch::kBool);

@@ -47,6 +47,15 @@ fs::path make_clip(const TemporaryFolder& folder) {
   return run;
 }
 
+/// A copy of `run`, of four steps, that lost the last two and takes them again has the same losses.
+void expect_resumed_alike(const fs::path& run, const fs::path& stopped) {
+  fs::copy(run, stopped, fs::copy_options::recursive | fs::copy_options::copy_symlinks);
+  fs::remove_all(stopped / "checkpoints/best");
+  fs::remove_all(stopped / "checkpoints/step-00000004");
+  run_whole(resume(stopped));
+  EXPECT_EQ(losses(stopped), losses(run));
+}
+
 TEST(Clip, IsTrainedAskedAndExported) {
   const TemporaryFolder folder;
   const auto run = make_clip(folder);
@@ -59,12 +68,7 @@ TEST(Clip, IsTrainedAskedAndExported) {
   EXPECT_THAT(refused.err, HasSubstr("no captions to search"));
 
   // Two steps, then two more, are four.
-  const auto stopped = folder / "stopped";
-  fs::copy(run, stopped, fs::copy_options::recursive | fs::copy_options::copy_symlinks);
-  fs::remove_all(stopped / "checkpoints/best");
-  fs::remove_all(stopped / "checkpoints/step-00000004");
-  run_whole(resume(stopped));
-  EXPECT_EQ(losses(stopped), losses(run));
+  expect_resumed_alike(run, folder / "stopped");
 
   // transformers' names are read again as the same network.
   const auto hf = folder / "hf";
@@ -94,12 +98,7 @@ TEST(RAmt, IsTunedPackedAndApplied) {
   for (const char* name : {"top1", "frozen_top1", "random_top1", "base_top1", "harmonic_top1"})
     EXPECT_TRUE(found.contains(name)) << name;
 
-  const auto stopped = folder / "stopped";
-  fs::copy(run, stopped, fs::copy_options::recursive | fs::copy_options::copy_symlinks);
-  fs::remove_all(stopped / "checkpoints/best");
-  fs::remove_all(stopped / "checkpoints/step-00000004");
-  run_whole(resume(stopped));
-  EXPECT_EQ(losses(stopped), losses(run));
+  expect_resumed_alike(run, folder / "stopped");
 
   const auto packed = folder / "packed";
   run_whole({"export", run.string(), "--format", "official", "--out", packed.string()});
