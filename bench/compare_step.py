@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""One training step of MAE, SimMIM or speech-targets: Lacuna beside transformers, interleaved in one go; for MAE also beside the official way
-in plain PyTorch (plain_mae.py) and lightly. All but lightly both eager and under torch.compile.
+"""One training step of MAE, SimMIM, speech-targets, MEAP or CLIP: Lacuna beside transformers, interleaved in one go; for MAE also beside the
+official way in plain PyTorch (plain_mae.py) and lightly. All but lightly both eager and under torch.compile.
 
 The same network (MAE: the ViT and decoder of the options; SimMIM: Swin-T, window 6, cells of 32 pixels; speech-targets: HuBERT's front-end,
-the options' width, depth and heads, 500 classes, no dropout), batch and precision; random pictures or sound that lie ready; forward, backward and a fused AdamW step. Contestants take turns, each turn in a process of its own, so that a slow minute of the machine hits all of them.
+the options' width, depth and heads, 500 classes, no dropout; MEAP: Llama of 320 tokens, a loss at each place; CLIP: the ViT of the options and
+a text tower as wide as deep as the decoder's options, 77 tokens), batch and precision; random pictures, sound or tokens that lie ready; forward, backward and a fused AdamW step. Contestants take turns, each turn in a process of its own, so that a slow minute of the machine hits all of them.
 Prints medians over turns with their range, and the ratio of each peer's time and peak memory to ours.
 
-usage: compare_step.py [--method mae|simmim|speech-targets] [--turns 5] [--steps 6] [--batch 32] [--img 224] [--precision bf16|fp32] [--json]
+usage: compare_step.py [--method mae|simmim|speech-targets|meap|clip] [--turns 5] [--steps 6] [--batch 32] [--img 224] [--precision bf16|fp32] [--json]
 (needs tools/setup_peers.sh; a peer that is not installed is named and left out)
 """
 import argparse
@@ -20,17 +21,21 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+METHODS = ("mae", "simmim", "speech-targets", "meap", "clip")
+VOCABULARY = 320
+CLIP_TOKENS = 77
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--method", choices=["mae", "simmim", "speech-targets"], default="mae")
+    parser.add_argument("--method", choices=list(METHODS), default="mae")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--steps", type=int, default=6, help="timed steps of a turn")
     parser.add_argument("--warmup", type=int, default=3)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--img", type=int, default=0, help="224 for MAE, 192 for SimMIM")
+    parser.add_argument("--img", type=int, default=0, help="192 for SimMIM, else 224")
     parser.add_argument("--seconds", type=float, default=2, help="of sound, speech-targets")
+    parser.add_argument("--context", type=int, default=256, help="tokens of a text, meap")
     parser.add_argument("--patch", type=int, default=16)
     parser.add_argument("--dim", type=int, default=192)
     parser.add_argument("--depth", type=int, default=12)
@@ -45,7 +50,7 @@ def arguments():
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--peer", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    options.img = options.img or (224 if options.method == "mae" else 192)
+    options.img = options.img or (192 if options.method == "simmim" else 224)
     return options
 
 
@@ -96,6 +101,48 @@ def transformers_hubert(options):
             return torch.nn.functional.cross_entropy(scores, torch.arange(len(x)) % 500)
 
     return Hubert()
+
+
+def transformers_llama(options):
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=VOCABULARY, hidden_size=options.dim, num_hidden_layers=options.depth,
+                                         num_attention_heads=options.heads, num_key_value_heads=options.heads,
+                                         intermediate_size=4 * options.dim, max_position_embeddings=options.context))
+
+    class Meap(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, tokens):
+            seen = tokens.masked_fill(torch.rand(tokens.shape, device=tokens.device) < 0.15, VOCABULARY - 1)
+            return self.model(input_ids=seen, labels=tokens)
+
+    return Meap()
+
+
+def transformers_clip(options):
+    import torch
+    from transformers import CLIPConfig, CLIPModel
+
+    vision = {"hidden_size": options.dim, "num_hidden_layers": options.depth, "num_attention_heads": options.heads,
+              "intermediate_size": 4 * options.dim, "image_size": options.img, "patch_size": options.patch}
+    text = {"hidden_size": options.decoder_dim, "num_hidden_layers": options.decoder_depth, "num_attention_heads": options.decoder_heads,
+            "intermediate_size": 4 * options.decoder_dim, "vocab_size": VOCABULARY, "max_position_embeddings": CLIP_TOKENS,
+            "eos_token_id": VOCABULARY - 1, "bos_token_id": VOCABULARY - 2}
+    model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=options.dim))
+
+    class Clip(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, images, tokens):
+            return self.model(pixel_values=images, input_ids=tokens, return_loss=True)
+
+    return Clip()
 
 
 def transformers_mae(options):
@@ -164,24 +211,35 @@ def lightly_mae(options):
     return MAE()
 
 
+def inputs_of(options):
+    """Random, of one batch, on the device."""
+    import torch
+
+    batch, device = options.batch, options.device
+    images = lambda: torch.randn(batch, 3, options.img, options.img, device=device)
+    tokens = lambda length: torch.randint(0, VOCABULARY - 2, (batch, length), device=device)
+    return {"speech-targets": lambda: (torch.randn(batch, round(options.seconds * 16000), device=device),),
+            "meap": lambda: (tokens(options.context),),
+            "clip": lambda: (images(), tokens(CLIP_TOKENS))}.get(options.method, lambda: (images(),))()
+
+
 def peer_turn(options):
     import torch
 
     torch.manual_seed(0)
     library, _, mode = options.peer.partition(" ")
-    theirs = {"mae": transformers_mae, "simmim": transformers_simmim, "speech-targets": transformers_hubert}[options.method]
+    theirs = {"mae": transformers_mae, "simmim": transformers_simmim, "speech-targets": transformers_hubert, "meap": transformers_llama,
+              "clip": transformers_clip}[options.method]
     model = {"lightly": lightly_mae, "plain": plain_mae, "transformers": theirs}[library](options)
     model.train().to(options.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, betas=(0.9, 0.95), weight_decay=0.05, fused=True)
     step_model = torch.compile(model) if mode == "compiled" else model
-    speech = options.method == "speech-targets"
-    shape = (round(options.seconds * 16000),) if speech else (3, options.img, options.img)
-    images = torch.randn(options.batch, *shape, device=options.device)
+    inputs = inputs_of(options)
 
     def step():
         optimizer.zero_grad()
         with torch.autocast(options.device, torch.bfloat16, enabled=options.precision == "bf16"):
-            out = step_model(images)
+            out = step_model(*inputs)
         loss = out.loss if hasattr(out, "loss") else out
         loss.backward()
         optimizer.step()
@@ -200,6 +258,15 @@ def peer_turn(options):
 
 
 def our_settings(options):
+    if options.method == "meap":
+        return ["text.tokenizer=bytes", f"encoder.vocab_size={VOCABULARY}", f"encoder.context={options.context}",
+                f"encoder.embed_dim={options.dim}", f"encoder.depth={options.depth}", f"encoder.num_heads={options.heads}",
+                f"encoder.num_kv_heads={options.heads}", f"encoder.mlp_dim={4 * options.dim}"]
+    if options.method == "clip":
+        return ["encoder.arch=clip_vit", f"encoder.img_size={options.img}", f"encoder.patch_size={options.patch}",
+                f"encoder.embed_dim={options.dim}", f"encoder.depth={options.depth}", f"encoder.num_heads={options.heads}",
+                f"text.context_length={CLIP_TOKENS}", f"text.embed_dim={options.decoder_dim}", f"text.depth={options.decoder_depth}",
+                f"text.num_heads={options.decoder_heads}", f"projection.dim={options.dim}"]
     if options.method == "simmim":
         return ["encoder.arch=swin_tiny", "encoder.window_size=6", "encoder.patch_size=4", "mask.mask_patch_size=32", "mask.ratio=0.6"]
     if options.method == "speech-targets":
@@ -213,7 +280,7 @@ def our_settings(options):
 
 
 def our_turn(options):
-    size = [] if options.method == "speech-targets" else [f"encoder.img_size={options.img}"]
+    size = [f"encoder.img_size={options.img}"] if options.method in ("mae", "simmim") else []
     settings = [*our_settings(options), *size, f"train.batch_size={options.batch}",
                 f"train.precision={options.precision}", f"train.device={options.device}"]
     command = [options.program, "bench", "step", options.method, "--json", "--runs", str(options.steps), "--warmup", str(options.warmup)]

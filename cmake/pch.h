@@ -1,5 +1,6 @@
-// What nearly every file includes; torch.h alone costs 10 to 15 s without this.
-#include <torch/torch.h>
+// What nearly every file includes.
+#include "lacuna/core/config.h"
+#include "lacuna/core/torch.h"
 
 #include <algorithm>
 #include <filesystem>

@@ -3,9 +3,10 @@
 
 #include <pybind11/stl.h>
 #include <torch/csrc/utils/pybind.h>
-#include <torch/torch.h>
+#include <torch/version.h>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/inspect.h"
 #include "lacuna/data/loader.h"
 #include "lacuna/mask/block.h"

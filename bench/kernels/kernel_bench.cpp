@@ -2,14 +2,13 @@
 // ms, both ways: forward and backward together. usage: kernel_bench [runs] (cmake --build --preset release
 // --target kernel_bench && build/release/kernel_bench)
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <functional>
 #include <iostream>
 
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/attention.h"
 #include "lacuna/nn/autocast.h"
 #include "lacuna/nn/layers.h"

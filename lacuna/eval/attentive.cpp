@@ -1,13 +1,12 @@
 // eval attentive: a frozen encoder's tokens, read by a learned query (V-JEPA; Assran et al., 2025; SALT,
 // appendix).
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <cmath>
 
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/subset.h"
 #include "lacuna/eval/protocol.h"
 #include "lacuna/nn/attentive.h"

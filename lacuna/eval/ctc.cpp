@@ -1,11 +1,10 @@
 // CTC fine-tuning with the token error rate (HuBERT, section IV; fairseq's base_10h.yaml).
 
-#include <torch/torch.h>
-
+#include "lacuna/eval/ctc.h"
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/transcripts.h"
-#include "lacuna/eval/ctc.h"
 #include "lacuna/eval/finetune.h"
 #include "lacuna/eval/transcribe.h"
 #include "lacuna/method/speech_ctc.h"

@@ -1,11 +1,10 @@
 #include "lacuna/eval/explain.h"
 
-#include <torch/torch.h>
-
 #include <cstdio>
 
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/subset.h"
 #include "lacuna/io/image.h"
 #include "lacuna/io/safetensors.h"

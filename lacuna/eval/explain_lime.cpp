@@ -1,9 +1,8 @@
 // Explainers of a trained classifier: LIME on segments (with layer masking or another removal), and the
 // gradient.
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/eval/explain.h"
 #include "lacuna/eval/lime.h"
 #include "lacuna/eval/lime_picture.h"

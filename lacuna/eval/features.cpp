@@ -1,7 +1,7 @@
-#include <torch/torch.h>
 
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/loader.h"
 #include "lacuna/eval/protocol.h"
 #include "lacuna/train/modality.h"

@@ -1,13 +1,12 @@
 // Few-shot tuning of a CLIP: masks beside a linear probe and full fine-tuning, over shots and seeds (Zheng et
 // al., ICCV 2023, section 4).
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <cmath>
 
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/subset.h"
 #include "lacuna/eval/clip_model.h"
 #include "lacuna/eval/masks.h"

@@ -1,9 +1,8 @@
 #include "lacuna/eval/finetune.h"
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/loader.h"
 #include "lacuna/method/supervised.h"
 #include "lacuna/train/trainer.h"

@@ -1,11 +1,10 @@
 // Golden cases of fine-tuning: main_finetune.py of facebookresearch/mae ("mae/finetune") and the transfer of
 // weights in microsoft/SimMIM ("simmim/transfer"), by the very parts of `lacuna eval finetune`.
 
-#include <torch/torch.h>
-
 #include <charconv>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/method/golden.h"
 #include "lacuna/method/supervised.h"
 #include "lacuna/nn/relative_position.h"

@@ -1,11 +1,10 @@
 // HumanMAC's evaluation (section 4.1) and its sampling for `lacuna generate`: futures of windows of motions.
 
-#include <torch/torch.h>
-
 #include <algorithm>
 
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/motion.h"
 #include "lacuna/data/subset.h"
 #include "lacuna/eval/generate.h"

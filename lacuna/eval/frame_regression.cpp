@@ -1,10 +1,9 @@
 // Linear regression from frozen features of frames to their sound: how much acoustic detail is in each layer.
 
-#include <torch/torch.h>
-
 #include <cmath>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/features.h"
 #include "lacuna/eval/frames.h"
 

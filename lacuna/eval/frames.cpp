@@ -1,12 +1,11 @@
 #include "lacuna/eval/frames.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <numeric>
 
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/method/speech_ctc.h"
 
 namespace lacuna::eval {

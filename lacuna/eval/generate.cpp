@@ -1,8 +1,7 @@
 #include "lacuna/eval/generate.h"
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/subset.h"
 
 namespace lacuna::eval {

@@ -1,8 +1,7 @@
 // lacuna generate of a decoder of texts.
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/text.h"
 #include "lacuna/eval/generate.h"
 #include "lacuna/eval/language.h"

@@ -1,11 +1,10 @@
 // Golden cases of GeoMAE: a step of pre-training; targets, windows and the learning rate's course.
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <cmath>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/method/geomae.h"
 #include "lacuna/method/golden.h"
 #include "lacuna/train/schedule.h"
@@ -64,9 +63,7 @@ GeoMAEConfig config_of(const GoldenCase& golden, bool with_levels) {
   if (!document["encoder"].contains("point_channels"))
     document["encoder"]["point_channels"] = {document["encoder"]["embed_dim"]};
   GeoMAEConfig config;
-  GoldenCase ours = golden;
-  ours.config = document;
-  config.resolve(table_of(config, ours, {}));
+  config.resolve(table_of(config, document));
   return config;
 }
 

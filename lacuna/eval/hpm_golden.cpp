@@ -1,8 +1,7 @@
 // Golden cases of HPM's parts, k-NN among them, by the official names.
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/method/golden.h"
 #include "lacuna/method/hpm.h"
 #include "lacuna/train/health.h"

@@ -1,8 +1,7 @@
 // Golden cases of HumanMAC: a training step, sampling with masked completion, metrics.
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/eval/motion_metrics.h"
 #include "lacuna/method/golden.h"
 #include "lacuna/method/humanmac.h"
@@ -53,10 +52,7 @@ std::shared_ptr<MotionDiffuser> build(const GoldenCase& golden) {
     if (document.contains(at)) document[at] = our_word(document[at].get<std::string>());
   }
   HumanMACConfig config;
-  ConfigTable table;
-  table.add("", config);
-  table.merge(document, "case.toml");
-  config.resolve(table);
+  config.resolve(table_of(config, document));
   auto model = std::make_shared<MotionDiffuser>(config);
   nn::load_weights(nn::named_tensors(*model), golden.weights, "weights.safetensors");
   return model;

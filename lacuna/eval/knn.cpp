@@ -1,10 +1,9 @@
 #include "lacuna/eval/knn.h"
 
-#include <torch/torch.h>
-
 #include <set>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/train/health.h"
 
 namespace lacuna::eval {

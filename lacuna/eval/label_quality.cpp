@@ -1,8 +1,7 @@
 // How well clusters of each layer's frames agree with classes, without training (HuBERT, section IV-C).
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/audio.h"
 #include "lacuna/eval/frames.h"
 #include "lacuna/target/kmeans.h"

@@ -1,10 +1,9 @@
 #include "lacuna/eval/language.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/synthetic_facts.h"
 #include "lacuna/data/text.h"
 

@@ -1,11 +1,10 @@
 #include "lacuna/eval/lime.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <vector>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 
 namespace lacuna::eval {
 

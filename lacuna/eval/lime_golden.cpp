@@ -1,7 +1,6 @@
 // Golden cases of LIME's regression: the lime package's figures on given neighbours.
 
-#include <torch/torch.h>
-
+#include "lacuna/core/torch.h"
 #include "lacuna/eval/lime.h"
 #include "lacuna/method/golden.h"
 

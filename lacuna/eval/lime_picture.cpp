@@ -1,7 +1,6 @@
 #include "lacuna/eval/lime_picture.h"
 
-#include <torch/torch.h>
-
+#include "lacuna/core/torch.h"
 #include "lacuna/eval/lime.h"
 
 namespace lacuna::eval {

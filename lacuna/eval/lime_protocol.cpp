@@ -2,10 +2,9 @@
 // ICCV 2023, section 5): take the best segments away by grey, or keep only those, and see what the classifier
 // still knows.
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/eval/lime_picture.h"
 
 namespace lacuna::eval {

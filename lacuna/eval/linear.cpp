@@ -1,13 +1,12 @@
 #include "lacuna/eval/linear.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/init.h"
 #include "lacuna/train/schedule.h"
 

@@ -1,9 +1,8 @@
 // Golden cases of linear probing: main_linprobe.py of facebookresearch/mae, by the very probe of `lacuna eval
 // linear`.
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/eval/linear.h"
 #include "lacuna/method/golden.h"
 #include "lacuna/nn/vit.h"

@@ -2,10 +2,9 @@
 // Feizi, ICCV 2023). A network that sees nothing in a hole sees in four segments what it sees in each of
 // them.
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/eval/linearity.h"
 #include "lacuna/eval/removal.h"
 

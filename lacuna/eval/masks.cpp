@@ -1,8 +1,7 @@
 #include "lacuna/eval/masks.h"
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/subset.h"
 #include "lacuna/train/health.h"
 

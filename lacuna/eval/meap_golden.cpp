@@ -1,8 +1,7 @@
 // Golden cases of MEAP: a step of pre-training, rows and a step of fine-tuning, the course of masks and rate.
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/dialogue.h"
 #include "lacuna/method/golden_texts.h"
 #include "lacuna/method/meap.h"
@@ -39,15 +38,12 @@ const std::vector<std::pair<std::string, std::string>> kRenames = {
     {"sft.pad_token_id", ""}};
 
 std::shared_ptr<Meap> build(const GoldenCase& golden) {
-  MeapConfig config;
-  ConfigTable table;
-  table.add("", config);
   auto document = rename_keys(golden.config, kRenames);
   auto& activation = document["encoder"]["activation"];
   if (activation == "gelu_pytorch_tanh" || activation == "gelu_new") activation = "gelu_tanh";
   if (activation.is_null()) activation = "silu";
-  table.merge(document, "case.toml");
-  config.resolve(table);
+  MeapConfig config;
+  config.resolve(table_of(config, document));
   SeededDraws draws(0);
   auto model = std::make_shared<Meap>(config, draws);
   load_weights(*model, golden.weights, "weights.safetensors");
@@ -106,7 +102,7 @@ std::vector<data::DialogueRow> rows_of(const GoldenCase& golden) {
 Tensor padded(const std::vector<std::vector<int32_t>>& rows, int64_t fill) {
   std::vector<Tensor> parts;
   for (const auto& row : rows) parts.push_back(torch::tensor(row, torch::kLong));
-  return torch::nn::utils::rnn::pad_sequence(parts, true, static_cast<double>(fill));
+  return at::pad_sequence(parts, true, static_cast<double>(fill));
 }
 
 io::Tensors sft_step(const GoldenCase& golden) {

@@ -1,14 +1,13 @@
 // Needle in a haystack (Kamradt, 2023) by depth and length, questions over several documents by position (Liu
 // et al., "Lost in the middle", TACL 2024), and what attention does there (MEAP, section 5).
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <cmath>
 #include <set>
 
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/synthetic_facts.h"
 #include "lacuna/eval/language.h"
 #include "lacuna/mask/tokens.h"

@@ -1,8 +1,7 @@
 #include "lacuna/eval/object_masks.h"
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 
 namespace lacuna::eval {
 

@@ -1,13 +1,12 @@
 // Perplexity of texts and minimal pairs of sentences (BLiMP, Warstadt et al., TACL 2020).
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <cmath>
 #include <map>
 
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/tokens.h"
 #include "lacuna/eval/language.h"
 

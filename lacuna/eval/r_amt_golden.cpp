@@ -1,8 +1,7 @@
 // Golden cases of R-AMT: one step of mask tuning in full, and several.
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/method/golden.h"
 #include "lacuna/method/r_amt.h"
 #include "lacuna/train/optim.h"
@@ -43,10 +42,7 @@ std::shared_ptr<RAmt> build(const GoldenCase& golden) {
   if (!config.value("/loss/mask_loss"_json_pointer, true)) document["loss"]["mask_weight"] = 0.0;
   document["head"]["num_classes"] = golden.input("text_features").size(0);
   RAmtConfig own;
-  ConfigTable table;
-  table.add("", own);
-  table.merge(document, "case.toml");
-  own.resolve(table);
+  own.resolve(table_of(own, document));
   SeededDraws draws(0);
   auto model = std::make_shared<RAmt>(own, draws);
   auto weights = golden.weights;

@@ -1,11 +1,10 @@
 #include "lacuna/eval/removal.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <map>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/mask/segments.h"
 
 namespace lacuna::eval {

@@ -2,12 +2,11 @@
 // section 4): accuracy, unchanged answers and their entropy by share removed, and whether the answers depend
 // on the colour and the shape of the hole.
 
-#include <torch/torch.h>
-
 #include <cmath>
 
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/eval/object_masks.h"
 #include "lacuna/eval/removal.h"
 #include "lacuna/eval/wordnet.h"

@@ -114,6 +114,14 @@ Chart make_chart(const Runs& runs, const std::string& title, const std::string& 
   return chart;
 }
 
+// A network that has learnt nothing can miss by thousands of deviations, beside which nothing later is seen.
+constexpr double kWorstShown = -1;
+
+void raise_to(double lowest, Chart& chart) {
+  for (auto& series : chart.series)
+    for (auto& point : series.points) point.y = std::max(point.y, lowest);
+}
+
 /// One chart for each part of the loss, where a method has parts.
 std::vector<Chart> part_charts(const Runs& runs) {
   std::vector<std::string> keys;
@@ -130,39 +138,18 @@ std::vector<Chart> part_charts(const Runs& runs) {
   return out;
 }
 
-/// Those that the runs' evaluations brought, one for each run.
-std::vector<Chart> evaluation_charts(const Runs& runs) {
-  std::vector<Chart> out;
-  for (const auto& run : runs)
-    for (const auto& eval : run.evals)
-      for (const auto& curve : eval.value("curves", Json::array())) {
-        Chart chart{.title = text(curve, "title") + (runs.size() > 1 ? ", " + run.name : ""),
-                    .note = text(curve, "note"),
-                    .x = text(curve, "x"),
-                    .shares = curve.value("shares", false),
-                    .series = {}};
-        const Json series_of = curve.value("series", Json::object());  // items() refers to it
-        for (const auto& [name, points] : series_of.items()) {
-          Series series{.run = name, .curve = "", .color = chart.series.size() % 8, .points = {}};
-          for (const auto& point : points)
-            series.points.push_back({point.at(0).get<double>(), point.at(1).get<double>()});
-          chart.series.push_back(std::move(series));
-        }
-        out.push_back(std::move(chart));
-      }
-  return out;
-}
-
 std::vector<Chart> charts(const Runs& runs) {
   std::vector<Chart> out;
   out.push_back(make_chart(runs, "Loss", "What training makes small.", {{"loss", ""}}));
   out.back().log_if_wide = true;
-  out.push_back(make_chart(
-      runs, "Hidden detail explained",
-      "Share of the hidden pixels' variance that is predicted. 0 % is as good as the guess, 100 % perfect.",
-      {{"health.skill_mean", "against the mean"},
-       {"health.skill_blur", "against blurred neighbours", true}}));
+  out.push_back(make_chart(runs, "Hidden detail explained",
+                           "Share of the variance of what is hidden that is predicted. 0 % is as good as the "
+                           "guess, 100 % perfect, "
+                           "worse than -100 % drawn there.",
+                           {{"health.skill_mean", "against the mean"},
+                            {"health.skill_blur", "against blurred neighbours", true}}));
   out.back().shares = true;
+  raise_to(kWorstShown, out.back());
   out.push_back(make_chart(runs, "k-NN accuracy",
                            "Labels told from the nearest neighbours' features while training.",
                            {{"health.knn", "k-NN"}, {"health.knn_chance", "chance", true}}));
@@ -171,7 +158,6 @@ std::vector<Chart> charts(const Runs& runs) {
                            "How many directions the features use. A fall towards 1 is a collapse.",
                            {{"health.rank", ""}}));
   for (auto& chart : part_charts(runs)) out.push_back(std::move(chart));
-  for (auto& chart : evaluation_charts(runs)) out.push_back(std::move(chart));
   out.push_back(
       make_chart(runs, "Gradient norm", "Length of the gradient of all parameters.", {{"grad_norm", ""}}));
   out.back().log_if_wide = true;

@@ -75,7 +75,7 @@ pre{overflow-x:auto;margin:10px 0 0}
 .bar{position:relative;height:10px;min-width:130px;border-radius:5px;background:var(--grid);margin-top:7px}
 .bar i{position:absolute;inset:0 auto 0 0;border-radius:5px}
 .bar b{position:absolute;top:-3px;bottom:-3px;width:2px;background:var(--ink)}
-.protocol+.protocol{margin-top:14px}.protocol .lead{font-size:.85rem;margin-bottom:10px}
+.inner{margin-top:12px}.protocol+.protocol{margin-top:14px}.protocol .lead{font-size:.85rem;margin-bottom:10px}
 .aside{font-size:.82rem;color:var(--soft);margin-top:8px}
 details.whole{margin-top:12px}details.whole summary{cursor:pointer}
 .cards{display:grid;gap:14px}

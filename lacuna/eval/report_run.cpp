@@ -153,7 +153,11 @@ RunData read_run(const io::fs::path& path) {
   for (const auto& file : files_in(run.path / "previews", ".apng"))
     attempt(run, "animation", [&] { run.animations.push_back(read_picture(file)); });
   for (const auto& file : files_in(run.path / "evals", ".json"))
-    attempt(run, "evaluation " + file.filename().string(), [&] { run.evals.push_back(read_eval(file)); });
+    attempt(run, "evaluation " + file.filename().string(), [&] {
+      auto eval = read_eval(file);
+      const bool known = std::find(run.evals.begin(), run.evals.end(), eval) != run.evals.end();
+      if (!known) run.evals.push_back(std::move(eval));  // claims that share a run leave equal ones
+    });
   return run;
 }
 

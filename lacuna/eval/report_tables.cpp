@@ -37,9 +37,41 @@ std::string main_metric(const std::vector<Row>& rows) {
   return "";
 }
 
+// Lengths, nats and ratios, which are no shares though they may lie in [0, 1]; of these less is better, but
+// for apd.
+const std::set<std::string> kNoShares = {"ade",  "fde",        "mmade", "mmfde", "apd",     "first_frame",
+                                         "loss", "perplexity", "mse",   "r",     "entropy", "bits_per_byte"};
+const std::string kStill = "still_";  // the same of a guess that stands still
+
+std::string stem_of(const std::string& metric) {
+  const auto stem = metric.substr(0, metric.find_first_of(".@"));
+  return stem.starts_with(kStill) ? stem.substr(kStill.size()) : stem;
+}
+
 /// A metric is a share (drawn as a percentage) when it is an accuracy or lies in [0, 1].
-std::string metric_text(double value) {
-  return value >= 0 && value <= 1 ? percent(value) : short_number(value);
+bool is_share(const std::string& metric, double value) {
+  return value >= 0 && value <= 1 && kNoShares.count(stem_of(metric)) == 0;
+}
+
+bool less_is_better(const std::string& metric) {
+  const auto stem = stem_of(metric);
+  return stem != "apd" && stem != "r" && kNoShares.count(stem) > 0;
+}
+
+std::string metric_text(const std::string& metric, double value) {
+  return is_share(metric, value) ? percent(value) : short_number(value);
+}
+
+/// "accuracy.grey" as {accuracy, grey}: a figure of several ways to do the same.
+std::optional<std::pair<std::string, std::string>> variant_of(const std::string& metric) {
+  const auto dot = metric.find('.');
+  if (dot == std::string::npos || metric.find_first_of(".@", dot + 1) != std::string::npos) return {};
+  return std::pair(metric.substr(0, dot), metric.substr(dot + 1));
+}
+
+/// Is drawn as a curve of its own: "accuracy.grey@0.25".
+bool is_on_a_curve(const Row& row, const std::string& metric) {
+  return row.eval->contains("curves") && metric.find('@') != std::string::npos;
 }
 
 std::string bar(double value, std::optional<double> chance, size_t run) {
@@ -57,7 +89,7 @@ std::string sweep(const Row& row, const std::string& prefix) {
   for (const auto& [name, value] : row.eval->at("metrics").items())
     if (name.starts_with(prefix) && value.is_number())
       found.push_back({std::atof(name.c_str() + prefix.size()),
-                       str(name.substr(prefix.size()), ": ", metric_text(value.get<double>()))});
+                       str(name.substr(prefix.size()), ": ", metric_text(name, value.get<double>()))});
   std::sort(found.begin(), found.end());
   std::vector<std::string> parts;
   for (const auto& [order, part] : found) parts.push_back(part);
@@ -74,25 +106,72 @@ std::string details_of(const Row& row) {
     if (const auto rate = number(*settings, "base_lr_chosen")) parts.push_back(str("chosen rate ", *rate));
   if (const auto held_out = row.metric("held_out_top1")) parts.push_back("held-out " + percent(*held_out));
   for (const auto& [name, value] : row.eval->at("metrics").items()) {
-    const bool shown =
-        name == "chance" || name == "held_out_top1" || name.starts_with("top1") || name == "top5";
-    if (!shown && value.is_number()) parts.push_back(name + " " + metric_text(value.get<double>()));
+    const bool shown = name == "chance" || name == "held_out_top1" || name.starts_with("top1") ||
+                       name == "top5" || variant_of(name) || is_on_a_curve(row, name);
+    if (!shown && value.is_number()) parts.push_back(name + " " + metric_text(name, value.get<double>()));
   }
   return join(parts, "; ");
 }
 
 std::string table_row(const Runs& runs, const Row& row, const std::string& metric, bool best, bool top5) {
   const auto value = row.metric(metric), chance = row.metric("chance");
-  const auto cell = [](std::optional<double> number) {
-    return number ? metric_text(*number) : std::string("–");
+  const auto cell = [](const std::string& name, std::optional<double> number) {
+    return number ? metric_text(name, *number) : std::string("–");
   };
   std::string out = str("<tr><th scope=\"row\">", run_label(runs, row.run), "</th><td class=\"number\"><span",
-                        best ? " class=\"best\"" : "", ">", cell(value), "</span></td><td>");
-  if (value && *value >= 0 && *value <= 1) out += bar(*value, chance, row.run);
+                        best ? " class=\"best\"" : "", ">", cell(metric, value), "</span></td><td>");
+  if (value && is_share(metric, *value)) out += bar(*value, chance, row.run);
   out += "</td>";
-  if (top5) out += str("<td class=\"number\">", cell(row.metric("top5")), "</td>");
-  return out + str("<td class=\"number\">", cell(chance), "</td><td class=\"detail\">",
+  if (top5) out += str("<td class=\"number\">", cell("top5", row.metric("top5")), "</td>");
+  return out + str("<td class=\"number\">", cell("chance", chance), "</td><td class=\"detail\">",
                    escape_html(details_of(row)), "</td></tr>\n");
+}
+
+/// A row for each variant, a column for each of its figures; "" where the evaluation has no variants.
+std::string variant_table(const Runs& runs, const Row& row) {
+  std::vector<std::string> names, variants;
+  const auto add = [](std::vector<std::string>& to, const std::string& name) {
+    if (std::find(to.begin(), to.end(), name) == to.end()) to.push_back(name);
+  };
+  const auto& metrics = row.eval->at("metrics");
+  for (const auto& [name, value] : metrics.items())
+    if (const auto variant = variant_of(name)) add(names, variant->first), add(variants, variant->second);
+  if (names.empty()) return "";
+  std::string out =
+      str("<div class=\"scroll\"><table><thead><tr><th scope=\"col\">", run_label(runs, row.run), "</th>");
+  for (const auto& name : names) out += "<th scope=\"col\">" + escape_html(name) + "</th>";
+  out += "</tr></thead><tbody>\n";
+  for (const auto& variant : variants) {
+    out += str("<tr><th scope=\"row\">", escape_html(variant), "</th>");
+    for (const auto& name : names) {
+      const auto key = name + "." + variant;
+      const auto value = row.metric(key);
+      out += str("<td class=\"number\">", value ? metric_text(key, *value) : "–", "</td>");
+    }
+    out += "</tr>\n";
+  }
+  return out + "</tbody></table></div>";
+}
+
+/// The charts that an evaluation brought.
+std::string charts_of(const Runs& runs, const Row& row) {
+  std::string out;
+  for (const auto& curve : row.eval->value("curves", Json::array())) {
+    Chart chart{.title = text(curve, "title") + (runs.size() > 1 ? ", " + runs[row.run].name : ""),
+                .note = text(curve, "note"),
+                .x = text(curve, "x"),
+                .shares = curve.value("shares", false),
+                .series = {}};
+    const Json series_of = curve.value("series", Json::object());  // items() refers to it
+    for (const auto& [name, points] : series_of.items()) {
+      Series series{.run = name, .curve = "", .color = chart.series.size() % 8, .points = {}};
+      for (const auto& point : points)
+        series.points.push_back({point.at(0).get<double>(), point.at(1).get<double>()});
+      chart.series.push_back(std::move(series));
+    }
+    out += render_chart(chart);
+  }
+  return out.empty() ? "" : "<div class=\"charts inner\">\n" + out + "</div>\n";
 }
 
 /// All rows scored on one test set.
@@ -102,7 +181,10 @@ std::string comparison(const Runs& runs, const std::vector<Row>& rows, const std
       std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.metric("top5").has_value(); });
   const Row* best = nullptr;
   for (const auto& row : rows)
-    if (row.metric(metric) && (!best || *row.metric(metric) > *best->metric(metric))) best = &row;
+    if (row.metric(metric) &&
+        (!best || (less_is_better(metric) ? *row.metric(metric) < *best->metric(metric)
+                                          : *row.metric(metric) > *best->metric(metric))))
+      best = &row;
   std::string out =
       str("<div class=\"scroll\"><table><thead><tr><th scope=\"col\">run</th><th scope=\"col\">",
           escape_html(metric),
@@ -111,6 +193,7 @@ std::string comparison(const Runs& runs, const std::vector<Row>& rows, const std
           "<th scope=\"col\">chance</th><th scope=\"col\">in detail</th></tr></thead><tbody>\n");
   for (const auto& row : rows) out += table_row(runs, row, metric, rows.size() > 1 && &row == best, top5);
   out += "</tbody></table></div>";
+  for (const auto& row : rows) out += variant_table(runs, row) + charts_of(runs, row);
   std::set<std::string> data;
   for (const auto& row : rows) data.insert(text(*row.eval, "data"));
   return out + str("<p class=\"aside\">Learnt from ", escape_html(join({data.begin(), data.end()}, "; ")),

@@ -1,10 +1,9 @@
 // Search both ways: the texts of a picture, the picture of a text (Radford et al., ICML 2021, table 13).
 
-#include <torch/torch.h>
-
 #include <algorithm>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/eval/clip_model.h"
 #include "lacuna/train/class_texts.h"
 

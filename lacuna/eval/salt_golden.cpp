@@ -1,10 +1,9 @@
 // Golden cases of SALT that the method's own room can't hold: V-JEPA's schedules and its attentive probe.
 
-#include <torch/torch.h>
-
 #include <cmath>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/method/golden.h"
 #include "lacuna/nn/attentive.h"
 #include "lacuna/nn/weights.h"

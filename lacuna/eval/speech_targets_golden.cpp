@@ -1,8 +1,7 @@
 // Golden cases of what stands around speech-targets' model: span masks, MFCC, labels, k-means, learning rate.
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/features.h"
 #include "lacuna/mask/span.h"
 #include "lacuna/method/golden.h"

@@ -1,7 +1,7 @@
-#include <torch/torch.h>
 
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/eval/frames.h"
 #include "lacuna/eval/linear.h"
 #include "lacuna/nn/init.h"

@@ -1,9 +1,8 @@
 // Classification without training: pictures beside the text features of the classes (Radford et al., ICML
 // 2021, section 3.1).
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/eval/clip_model.h"
 #include "lacuna/eval/linear.h"
 #include "lacuna/train/class_texts.h"

@@ -1,10 +1,9 @@
 #include "lacuna/mask/block.h"
 
-#include <torch/torch.h>
-
 #include <cmath>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 
 namespace lacuna::mask {
 

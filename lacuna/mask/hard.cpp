@@ -1,10 +1,9 @@
 #include "lacuna/mask/hard.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 
 namespace lacuna::mask {
 

@@ -61,7 +61,7 @@ int64_t shortest(const std::vector<std::vector<int64_t>>& lists) {
 }
 
 /// All tokens that are not among `context` [B, K].
-at::Tensor complement(const at::Tensor& context, int64_t tokens) {
+std::vector<std::vector<int64_t>> complement(const at::Tensor& context, int64_t tokens) {
   std::vector<std::vector<int64_t>> lists;
   for (int64_t b = 0; b < context.size(0); ++b) {
     std::vector<char> kept(static_cast<size_t>(tokens), 0);
@@ -69,7 +69,7 @@ at::Tensor complement(const at::Tensor& context, int64_t tokens) {
     for (int64_t k = 0; k < context.size(1); ++k) kept[static_cast<size_t>(row[k])] = 1;
     lists.push_back(positions_of(kept, 0));
   }
-  return cut(lists, shortest(lists));
+  return lists;
 }
 
 int64_t spread(float u, int64_t n) {
@@ -154,7 +154,7 @@ BlockSize block_size(const MultiBlockGroup& group, const nn::Grid3& grid, const 
 }
 
 TokenMasks multi_block(const MultiBlockGroup& group, const nn::Grid3& grid, const BlockSize& size,
-                       int64_t samples, const BlockPlaces& places) {
+                       int64_t samples, const BlockPlaces& places, const AgreedLength& agreed) {
   std::vector<std::vector<int64_t>> contexts, targets;
   for (int64_t sample = 0; sample < samples; ++sample) {
     std::vector<int64_t> context;
@@ -168,16 +168,19 @@ TokenMasks multi_block(const MultiBlockGroup& group, const nn::Grid3& grid, cons
     contexts.push_back(std::move(context));
     targets.push_back(positions_of(hidden, 1));
   }
-  int64_t kept = shortest(contexts);
+  const auto length = [&](const std::vector<std::vector<int64_t>>& lists) {
+    return agreed ? agreed(shortest(lists)) : shortest(lists);
+  };
+  int64_t kept = length(contexts);
   if (group.max_keep > 0) kept = std::min(kept, group.max_keep);
   TokenMasks out{cut(contexts, kept), {}};
-  out.targets =
-      group.full_complement ? complement(out.context, grid.count()) : cut(targets, shortest(targets));
+  if (group.full_complement) targets = complement(out.context, grid.count());
+  out.targets = cut(targets, length(targets));
   return out;
 }
 
 TokenMasks draw_multi_block(const MultiBlockGroup& group, int64_t group_number, const nn::Grid3& grid,
-                            int64_t samples, int64_t step, Draws& draws) {
+                            int64_t samples, int64_t step, Draws& draws, const AgreedLength& agreed) {
   Stream sizes(0, str("multi_block.", group_number), 0, static_cast<uint32_t>(step));
   const double u1 = sizes.uniform(), u2 = sizes.uniform(), u3 = sizes.uniform();
   const auto size = block_size(group, grid, {u1, u2, u3});
@@ -193,7 +196,7 @@ TokenMasks draw_multi_block(const MultiBlockGroup& group, int64_t group_number, 
                      spread(row[block][2], grid.t - size.t + 1)});
     return out;
   };
-  return multi_block(group, grid, size, samples, places);
+  return multi_block(group, grid, size, samples, places, agreed);
 }
 
 }  // namespace lacuna::mask

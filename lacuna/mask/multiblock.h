@@ -56,13 +56,16 @@ struct TokenMasks {
 /// Top, left and start of each block of sample `sample`, at its `attempt`-th try (0 = the first): a try that
 /// leaves no context is thrown away.
 using BlockPlaces = std::function<std::vector<std::array<int64_t, 3>>(int64_t sample, int64_t attempt)>;
+/// The length that lists are cut to, from that of this process's shortest: the least of all processes, where
+/// they share a batch. Empty: this process's own.
+using AgreedLength = std::function<int64_t(int64_t)>;
 /// Asked sample by sample, in order. Lists are cut to the batch's shortest; the last entries are lost.
 TokenMasks multi_block(const MultiBlockGroup& group, const nn::Grid3& grid, const BlockSize& size,
-                       int64_t samples, const BlockPlaces& places);
+                       int64_t samples, const BlockPlaces& places, const AgreedLength& agreed = {});
 
 /// With sizes that depend on `step` and the group alone (all processes agree on them), and places drawn for
 /// each sample: "mask.GROUP.ATTEMPT" [B, blocks, 3].
 TokenMasks draw_multi_block(const MultiBlockGroup& group, int64_t group_number, const nn::Grid3& grid,
-                            int64_t samples, int64_t step, Draws& draws);
+                            int64_t samples, int64_t step, Draws& draws, const AgreedLength& agreed = {});
 
 }  // namespace lacuna::mask

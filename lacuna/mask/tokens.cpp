@@ -1,8 +1,7 @@
 #include "lacuna/mask/tokens.h"
 
-#include <torch/torch.h>
-
 #include "lacuna/core/mersenne.h"
+#include "lacuna/core/torch.h"
 
 namespace lacuna::mask {
 

@@ -1,10 +1,9 @@
 #include "lacuna/method/clip.h"
 
-#include <torch/torch.h>
-
 #include <cmath>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/clip_names.h"
 #include "lacuna/text/byte_tokenizer.h"
 

@@ -1,8 +1,7 @@
 // Golden cases of CLIP: OpenAI's code and transformers' CLIPModel. One network, two readers of names.
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/method/clip.h"
 #include "lacuna/method/golden.h"
 #include "lacuna/nn/clip_names.h"
@@ -55,10 +54,7 @@ const std::vector<std::pair<std::string, std::string>> kHf = {
 std::shared_ptr<Clip> build(const Json& document, const nn::NamedTensors& tensors) {
   ClipConfig config;
   config.encoder.arch = "clip_vit";
-  ConfigTable table;
-  table.add("", config);
-  table.merge(document, "case.toml");
-  config.resolve(table);
+  config.resolve(table_of(config, document));
   SeededDraws draws(0);
   auto model = std::make_shared<Clip>(config, draws);
   load_weights(*model, tensors, "weights.safetensors");

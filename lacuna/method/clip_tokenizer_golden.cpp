@@ -1,7 +1,6 @@
 // Golden cases of CLIP's tokenizer: OpenAI's simple_tokenizer.py and clip.tokenize.
 
-#include <torch/torch.h>
-
+#include "lacuna/core/torch.h"
 #include "lacuna/method/golden.h"
 #include "lacuna/method/golden_texts.h"
 #include "lacuna/text/clip.h"

@@ -1,10 +1,9 @@
 #include "lacuna/method/geomae.h"
 
-#include <torch/torch.h>
-
 #include <cmath>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/autocast.h"
 #include "lacuna/nn/init.h"
 
@@ -353,10 +352,9 @@ void GeoMAE::show_prediction(const nn::Pillars& clouds, const Tensor& hidden,
         .to(centroid.device(), torch::kFloat);
   };
   const auto metres = (centroid * row(grid.size) + row(grid.start)).flip(1);
-  const auto normal =
-      torch::nn::functional::normalize(predicted.normal, torch::nn::functional::NormalizeFuncOptions().dim(1))
-          .index_select(0, place.floor_divide(M))
-          .flip(1);
+  const auto normal = (predicted.normal / predicted.normal.norm(2, 1, true).clamp_min(1e-12))
+                          .index_select(0, place.floor_divide(M))
+                          .flip(1);
   const auto cloud = clouds.coords.select(1, 0).index_select(0, pillar);
   const auto order = cloud.argsort(/*stable=*/true);
   const auto [both, count] = by_cloud(torch::cat({metres, normal}, 1).index_select(0, order),

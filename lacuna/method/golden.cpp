@@ -1,10 +1,9 @@
 #include "lacuna/method/golden.h"
 
-#include <torch/torch.h>
-
 #include <cmath>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/method/method.h"
 
 namespace lacuna {
@@ -133,11 +132,10 @@ Json rename_keys(const Json& config, const std::vector<std::pair<std::string, st
   return out;
 }
 
-ConfigTable table_of(MethodConfig& config, const GoldenCase& golden,
-                     const std::vector<std::pair<std::string, std::string>>& renames) {
+ConfigTable table_of(MethodConfig& config, const Json& document) {
   ConfigTable table;
   table.add("", config);
-  table.merge(rename_keys(golden.config, renames), "case.toml");
+  table.merge(document, "case.toml");
   return table;
 }
 

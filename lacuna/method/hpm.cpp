@@ -1,10 +1,9 @@
 #include "lacuna/method/hpm.h"
 
-#include <torch/torch.h>
-
 #include <cmath>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/init.h"
 #include "lacuna/target/patches.h"
 

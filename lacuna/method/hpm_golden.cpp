@@ -1,8 +1,7 @@
 // Golden cases of HPM pre-training: one whole step of the official code, outputs by their names there.
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/method/golden.h"
 #include "lacuna/method/hpm.h"
 
@@ -44,7 +43,7 @@ Progress progress_of(const GoldenCase& golden) {
 
 std::shared_ptr<HPM> build(const GoldenCase& golden) {
   HPMConfig config;
-  auto table = table_of(config, golden, kRenames);
+  auto table = table_of(config, rename_keys(golden.config, kRenames));
   const bool relative = golden.config.at("loss").value("relative", true);
   table.set("loss.learn", relative ? "relative" : "absolute", "case.toml");
   config.resolve(table);

@@ -1,9 +1,8 @@
 // Golden cases of layer masking: single layers, a narrow ResNet with the mask carried through it, and any
 // network that encoder.arch names.
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/method/golden.h"
 #include "lacuna/nn/encoder_config.h"
 #include "lacuna/nn/resnet.h"

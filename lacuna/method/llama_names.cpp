@@ -1,8 +1,7 @@
 #include "lacuna/method/llama_names.h"
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/llama.h"
 
 namespace lacuna {

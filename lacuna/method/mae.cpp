@@ -1,8 +1,7 @@
 #include "lacuna/method/mae.h"
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/target/patches.h"
 
 namespace lacuna {

@@ -1,8 +1,7 @@
 // Golden cases of MAE pre-training: the official MaskedAutoencoderViT's outputs by their names there.
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/method/golden.h"
 #include "lacuna/method/mae.h"
 #include "lacuna/target/patches.h"
@@ -15,7 +14,7 @@ const std::vector<std::pair<std::string, std::string>> kRenames = {{"loss.norm_p
 
 std::shared_ptr<MAE> build(const GoldenCase& golden) {
   MAEConfig config;
-  auto table = table_of(config, golden, kRenames);
+  auto table = table_of(config, rename_keys(golden.config, kRenames));
   config.resolve(table);
   SeededDraws unused(0);
   auto model = std::make_shared<MAE>(config, unused);

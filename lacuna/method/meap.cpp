@@ -1,8 +1,7 @@
 #include "lacuna/method/meap.h"
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/method/llama_names.h"
 
 namespace lacuna {
@@ -47,7 +46,7 @@ NextToken Meap::next_token(const Tensor& ids, const Tensor& target) const {
   const bool all = places.size(0) == wanted.size(0);
   if (!all) x = x.index_select(0, places);
   const auto said = network_->logits(x).to(torch::kFloat);
-  const auto loss = torch::nn::functional::cross_entropy(said, all ? wanted : wanted.index_select(0, places));
+  const auto loss = at::cross_entropy_loss(said, all ? wanted : wanted.index_select(0, places));
   return {loss, places.size(0)};
 }
 
@@ -98,7 +97,7 @@ Preview Meap::preview(const Batch& batch, Draws& draws) {
   const auto places = target.flatten().ge(0).nonzero().flatten();
   const auto wanted = target.flatten().index_select(0, places);
   if (wanted.numel() > 0) {
-    const auto own = torch::nn::functional::cross_entropy(said.flatten(0, 1).index_select(0, places), wanted);
+    const auto own = at::cross_entropy_loss(said.flatten(0, 1).index_select(0, places), wanted);
     const auto counts = wanted.bincount().to(torch::kFloat);
     const auto share = counts / counts.sum();
     const double guess = -share.xlogy(share).sum().item<double>();

@@ -1,8 +1,7 @@
 // Golden cases of MEAP's tokenizer: Llama 2's BPE with an added [MASK], as its tokenizer.json describes it.
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/method/golden_texts.h"
 #include "lacuna/text/huggingface.h"
 

@@ -1,11 +1,10 @@
 #include "lacuna/method/r_amt.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <cmath>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/subset.h"
 #include "lacuna/nn/activation_checkpoint.h"
 #include "lacuna/nn/init.h"

@@ -1,10 +1,9 @@
 #include "lacuna/method/salt.h"
 
-#include <torch/torch.h>
-
 #include <cmath>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/io/safetensors.h"
 #include "lacuna/method/salt_names.h"
 #include "lacuna/nn/weights.h"
@@ -110,6 +109,7 @@ SALT::SALT(const SALTConfig& config, Draws& draws) : config_(config), groups_(co
   encoder_ = register_module("encoder", std::make_shared<nn::VideoViT>(config.encoder));
   predictor_ = register_module(
       "predictor", std::make_shared<nn::VideoPredictor>(config.predictor, config.encoder, outputs));
+  gather_ = register_module("gather", std::make_shared<nn::RowGather>());
   encoder_->initialize(draws, "encoder");
   predictor_->initialize(draws, "predictor");
   if (!config.moving_teacher()) return;
@@ -151,11 +151,12 @@ void SALT::ensure_teacher() {
   teacher_->to(parameters().front().device());
 }
 
-std::vector<mask::TokenMasks> SALT::draw_masks(const Tensor& video, Draws& draws) const {
+std::vector<mask::TokenMasks> SALT::draw_masks(const Tensor& video, Draws& draws,
+                                               const mask::AgreedLength& agreed) const {
   std::vector<mask::TokenMasks> out;
   for (size_t g = 0; g < groups_.size(); ++g) {
     auto masks = mask::draw_multi_block(groups_[g], static_cast<int64_t>(g), config_.encoder.grid(),
-                                        video.size(0), progress_.step, draws);
+                                        video.size(0), progress_.step, draws, agreed);
     out.push_back({masks.context.to(video.device()), masks.targets.to(video.device())});
   }
   return out;
@@ -192,7 +193,9 @@ Loss SALT::forward(const Batch& batch, Draws& draws) {
   const auto& video = batch.video;  // [B, C, T, H, W]
   ensure_teacher();
   const auto latent = teacher_latent(video);
-  const auto masks = draw_masks(video, draws);
+  const auto masks = draw_masks(video, draws, [&](int64_t shortest) {
+    return gather_->numbers(shortest, video.device()).min().item<int64_t>();
+  });
   Loss loss;
   double seen = 0;
   for (size_t g = 0; g < masks.size(); ++g) {

@@ -10,6 +10,7 @@
 #include "lacuna/mask/multiblock.h"
 #include "lacuna/method/method.h"
 #include "lacuna/nn/ema.h"
+#include "lacuna/nn/gather.h"
 #include "lacuna/nn/video_vit.h"
 
 namespace lacuna {
@@ -80,7 +81,8 @@ class SALT : public Method {
 
   const SALTConfig& config() const { return config_; }
   /// Masks of every group, on the video's device.
-  std::vector<mask::TokenMasks> draw_masks(const Tensor& video, Draws& draws) const;
+  std::vector<mask::TokenMasks> draw_masks(const Tensor& video, Draws& draws,
+                                           const mask::AgreedLength& agreed = {}) const;
   /// One group's step; `teacher_latent` [B, N, Dt] in stage 2.
   SALTPart part(const Tensor& video, const mask::TokenMasks& masks, int64_t group,
                 const Tensor& teacher_latent, Draws* draws) const;
@@ -99,6 +101,7 @@ class SALT : public Method {
   std::shared_ptr<nn::VideoViT> encoder_;
   std::shared_ptr<nn::VideoPredictor> predictor_;
   std::shared_ptr<nn::VideoViT> teacher_;
+  std::shared_ptr<nn::RowGather> gather_;  ///< by which processes agree on the length of lists
   std::unique_ptr<nn::Ema> ema_;
   Progress progress_;
 };

@@ -1,9 +1,8 @@
 // Golden cases of SALT: both stages, the masker, V-JEPA's schedules. Official names are ours but for the
 // student's, which is our encoder, and the teacher's, which is no part of a checkpoint.
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/method/golden.h"
 #include "lacuna/method/salt.h"
 #include "lacuna/nn/weights.h"
@@ -39,10 +38,7 @@ SALTConfig config_of(const GoldenCase& golden) {
   config = rename_keys(config, kRenames);
   config = rename_keys(config, golden.config.value("stage", 1) == 1 ? kPixelLoss : kLatentLoss);
   SALTConfig out;
-  ConfigTable table;
-  table.add("", out);
-  table.merge(config, "case.toml");
-  out.resolve(table);
+  out.resolve(table_of(out, config));
   return out;
 }
 

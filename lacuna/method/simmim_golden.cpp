@@ -1,8 +1,7 @@
 // Golden cases of SimMIM pre-training: the official SimMIM's outputs by their names there.
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/method/golden.h"
 #include "lacuna/method/simmim.h"
 
@@ -15,7 +14,7 @@ const std::vector<std::pair<std::string, std::string>> kRenames = {
 
 std::shared_ptr<SimMIM> build(const GoldenCase& golden) {
   SimMIMConfig config;
-  auto table = table_of(config, golden, kRenames);
+  auto table = table_of(config, rename_keys(golden.config, kRenames));
   // The official constructor's default is no layer scale; TOML has no way to write its None.
   if (!table.is_set("encoder.init_values")) table.set("encoder.init_values", 0.0, "case.toml");
   config.resolve(table);

@@ -1,10 +1,9 @@
 #include "lacuna/method/speech_ctc.h"
 
-#include <torch/torch.h>
-
 #include <optional>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/method/speech_targets_names.h"
 #include "lacuna/nn/dropout.h"
 #include "lacuna/nn/init.h"
@@ -65,7 +64,6 @@ SpeechCtc::SpeechCtc(const SpeechCtcConfig& config, Draws& draws) : config_(conf
   const int64_t classes = std::ssize(config.head.tokens) + 1;
   proj_ = outer->register_module("proj", std::make_shared<nn::Linear>(config.encoder.embed_dim, classes));
   nn::xavier_uniform_(proj_->weight, draws, kModel + "proj.weight");
-  torch::nn::init::zeros_(proj_->bias);
   if (config.head.weighted) {
     layer_weights_ = outer->register_parameter("layer_weights", torch::zeros({config.encoder.depth + 1}));
     for (auto& parameter : model_->parameters()) parameter.requires_grad_(false);

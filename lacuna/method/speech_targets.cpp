@@ -1,10 +1,9 @@
 #include "lacuna/method/speech_targets.h"
 
-#include <torch/torch.h>
-
 #include <numeric>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/method/speech_targets_names.h"
 #include "lacuna/nn/dropout.h"
 #include "lacuna/nn/init.h"

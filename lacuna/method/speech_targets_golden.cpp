@@ -1,9 +1,8 @@
 // Golden cases of speech-targets pre-training: fairseq's HubertModel and HubertCriterion, by the card's
 // names.
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/method/golden.h"
 #include "lacuna/method/speech_targets.h"
 

@@ -1,11 +1,10 @@
 #include "lacuna/method/speech_targets_names.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <cmath>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/hubert.h"
 
 namespace lacuna {

@@ -1,8 +1,8 @@
 #include "lacuna/nn/activation_checkpoint.h"
 
 #include <ATen/autocast_mode.h>
-#include <torch/torch.h>
 
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/autocast.h"
 
 namespace lacuna::nn {

@@ -1,6 +1,6 @@
 #include "lacuna/nn/attention.h"
 
-#include <torch/torch.h>
+#include "lacuna/core/torch.h"
 
 #include <cmath>
 

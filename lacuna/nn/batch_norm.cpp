@@ -1,6 +1,6 @@
 #include "lacuna/nn/batch_norm.h"
 
-#include <torch/torch.h>
+#include "lacuna/core/torch.h"
 
 namespace lacuna::nn {
 

@@ -1,10 +1,9 @@
 #include "lacuna/nn/classifier.h"
 
-#include <torch/torch.h>
-
 #include <numeric>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/init.h"
 #include "lacuna/nn/relative_position.h"
 

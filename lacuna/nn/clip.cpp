@@ -1,11 +1,10 @@
 #include "lacuna/nn/clip.h"
 
-#include <torch/torch.h>
-
 #include <cmath>
 #include <limits>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/init.h"
 #include "lacuna/nn/vit.h"
 

@@ -1,10 +1,9 @@
 #include "lacuna/nn/clip_blocks.h"
 
-#include <torch/torch.h>
-
 #include <cmath>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/activation_checkpoint.h"
 #include "lacuna/nn/attention.h"
 #include "lacuna/nn/init.h"

@@ -1,13 +1,12 @@
 #include "lacuna/nn/clip_names.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <cmath>
 #include <optional>
 #include <string_view>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 
 namespace lacuna::nn {
 

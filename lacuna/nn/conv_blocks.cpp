@@ -1,11 +1,10 @@
 #include "lacuna/nn/conv_blocks.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <cmath>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 
 namespace lacuna::nn {
 

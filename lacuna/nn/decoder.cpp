@@ -1,8 +1,7 @@
 #include "lacuna/nn/decoder.h"
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/activation_checkpoint.h"
 #include "lacuna/nn/init.h"
 #include "lacuna/nn/vit.h"

@@ -1,7 +1,6 @@
 // DenseNet (Huang et al., CVPR 2017) under torchvision's names.
 
-#include <torch/torch.h>
-
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/conv_blocks.h"
 #include "lacuna/nn/layers.h"
 

@@ -2,13 +2,13 @@
 
 #include <ATen/ops/_foreach_copy.h>
 #include <ATen/ops/_foreach_lerp.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <cmath>
 #include <numbers>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 
 namespace lacuna::nn {
 

@@ -1,15 +1,20 @@
 #include "lacuna/nn/gather.h"
 
-#include <torch/torch.h>
+#include "lacuna/core/torch.h"
 
 namespace lacuna::nn {
+
+Tensor RowGather::numbers(int64_t own, const torch::Device& device) const {
+  if (world == 1) return torch::full({1}, own, torch::kLong);
+  auto all = torch::zeros({world}, torch::TensorOptions(device));
+  all[rank] = own;
+  return sum(all).detach().to(torch::kCPU, torch::kLong);
+}
 
 GatheredRows RowGather::forward(const Tensor& rows) const {
   if (world == 1) return {rows};
   const int64_t n = rows.size(0);
-  auto own = torch::zeros({world}, rows.options().requires_grad(false));
-  own[rank] = n;
-  const auto counts = sum(own).detach().to(torch::kCPU, torch::kLong);
+  const auto counts = numbers(n, rows.device());
   GatheredRows out;
   out.first = counts.slice(0, 0, rank).sum().item<int64_t>();
   out.even = counts.eq(n).all().item<bool>();

@@ -21,6 +21,9 @@ class RowGather : public torch::nn::Module {
   /// rows [n, D]. A gradient to a row of the whole flows to its own process, summed over the processes, so
   /// that the mean of their losses has the gradient of one loss over the whole.
   GatheredRows forward(const Tensor& rows) const;
+  /// A number of each process, exact below 2^24, by rank, int64 on the CPU. `device`: where the processes
+  /// talk.
+  Tensor numbers(int64_t own, const torch::Device& device) const;
 
   int64_t rank = 0, world = 1;
   SumOverProcesses sum;  ///< set by the loop; empty: one process

@@ -1,12 +1,11 @@
 #include "lacuna/nn/hubert.h"
 
-#include <torch/torch.h>
-
 #include <cctype>
 #include <charconv>
 #include <cmath>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/dropout.h"
 #include "lacuna/nn/init.h"
 

@@ -3,7 +3,6 @@
 // convolutions over the waveform, a convolution that tells positions, a transformer.
 
 #include <torch/nn/module.h>
-#include <torch/nn/modules/container/modulelist.h>
 #include <torch/types.h>
 
 #include <memory>

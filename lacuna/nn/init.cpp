@@ -1,10 +1,9 @@
 #include "lacuna/nn/init.h"
 
-#include <torch/torch.h>
-
 #include <cmath>
 #include <numbers>
 
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/layers.h"
 
 namespace lacuna::nn {

@@ -1,11 +1,10 @@
 #include "lacuna/nn/llama.h"
 
-#include <torch/torch.h>
-
 #include <cmath>
 #include <numbers>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/activation_checkpoint.h"
 #include "lacuna/nn/init.h"
 

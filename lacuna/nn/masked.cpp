@@ -1,10 +1,9 @@
 #include "lacuna/nn/masked.h"
 
-#include <torch/torch.h>
-
 #include <cmath>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/init.h"
 #include "lacuna/nn/layers.h"
 

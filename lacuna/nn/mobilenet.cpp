@@ -1,10 +1,9 @@
 // Networks of inverted residuals under torchvision's names: MobileNetV2 (Sandler et al., CVPR 2018),
 // MobileNetV3 (Howard et al., ICCV 2019), EfficientNet (Tan & Le, ICML 2019).
 
-#include <torch/torch.h>
-
 #include <cmath>
 
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/conv_blocks.h"
 #include "lacuna/nn/dropout.h"
 #include "lacuna/nn/init.h"

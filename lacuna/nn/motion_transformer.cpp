@@ -1,10 +1,9 @@
 #include "lacuna/nn/motion_transformer.h"
 
-#include <torch/torch.h>
-
 #include <cmath>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/dropout.h"
 #include "lacuna/nn/init.h"
 

@@ -1,10 +1,9 @@
 // AlexNet (Krizhevsky, arXiv 1404.5997) and SqueezeNet (Iandola et al., arXiv 1602.07360) under torchvision's
 // names. Their layers mask what they read, not what they give (conv_blocks.h, open_*).
 
-#include <torch/torch.h>
-
 #include <cmath>
 
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/conv_blocks.h"
 #include "lacuna/nn/dropout.h"
 #include "lacuna/nn/init.h"

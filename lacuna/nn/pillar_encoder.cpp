@@ -1,8 +1,7 @@
 #include "lacuna/nn/pillar_encoder.h"
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/init.h"
 
 namespace lacuna::nn {

@@ -1,10 +1,9 @@
 #include "lacuna/nn/pixel_decoder.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/activation_checkpoint.h"
 #include "lacuna/nn/init.h"
 #include "lacuna/nn/swin_block.h"

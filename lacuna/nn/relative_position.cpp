@@ -1,12 +1,11 @@
 #include "lacuna/nn/relative_position.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 
 namespace lacuna::nn {
 

@@ -1,10 +1,9 @@
 #include "lacuna/nn/resnet.h"
 
-#include <torch/torch.h>
-
 #include <numeric>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 
 namespace lacuna::nn {
 

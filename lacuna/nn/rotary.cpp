@@ -1,6 +1,6 @@
 #include "lacuna/nn/rotary.h"
 
-#include <torch/torch.h>
+#include "lacuna/core/torch.h"
 
 #include <cmath>
 

@@ -1,8 +1,7 @@
 #include "lacuna/nn/sparse_windows.h"
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 
 namespace lacuna::nn {
 

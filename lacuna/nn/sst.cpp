@@ -1,8 +1,7 @@
 #include "lacuna/nn/sst.h"
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/activation_checkpoint.h"
 #include "lacuna/nn/attention.h"
 #include "lacuna/nn/init.h"

@@ -1,12 +1,11 @@
 #include "lacuna/nn/swin.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <array>
 #include <numeric>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/activation_checkpoint.h"
 #include "lacuna/nn/init.h"
 #include "lacuna/nn/swin_block.h"

@@ -1,9 +1,8 @@
 #include "lacuna/nn/swin_block.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/attention.h"
 #include "lacuna/nn/init.h"
 #include "lacuna/nn/kernels/branch.h"

@@ -1,11 +1,10 @@
 #include "lacuna/nn/video_vit.h"
 
-#include <torch/torch.h>
-
 #include <cmath>
 #include <optional>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/init.h"
 #include "lacuna/nn/vit.h"
 

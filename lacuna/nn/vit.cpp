@@ -1,10 +1,9 @@
 #include "lacuna/nn/vit.h"
 
-#include <torch/torch.h>
-
 #include <cmath>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/init.h"
 
 namespace lacuna::nn {

@@ -1,10 +1,9 @@
 #include "lacuna/nn/weight_mask.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/init.h"
 
 namespace lacuna::nn {

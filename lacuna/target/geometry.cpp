@@ -1,10 +1,9 @@
 #include "lacuna/target/geometry.h"
 
-#include <torch/torch.h>
-
 #include <array>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 
 namespace lacuna::target {
 

@@ -1,7 +1,6 @@
 #include "lacuna/target/patches.h"
 
-#include <torch/torch.h>
-
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/layers.h"
 
 namespace lacuna::target {

@@ -1,10 +1,9 @@
 #include "lacuna/target/teacher.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/io/safetensors.h"
 #include "lacuna/nn/clip.h"
 #include "lacuna/nn/vit.h"

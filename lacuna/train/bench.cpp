@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <torch/torch.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,6 +13,7 @@
 
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/loader.h"
 #include "lacuna/train/modality.h"
 #include "lacuna/train/trainer.h"

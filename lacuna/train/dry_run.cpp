@@ -2,7 +2,6 @@
 
 #include <c10/core/Allocator.h>
 #include <c10/util/ThreadLocalDebugInfo.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <atomic>
@@ -12,6 +11,7 @@
 
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/train/names.h"
 #include "lacuna/train/trainer.h"
 

@@ -1,6 +1,6 @@
 #include "lacuna/train/film.h"
 
-#include <torch/torch.h>
+#include "lacuna/core/torch.h"
 
 #include <algorithm>
 

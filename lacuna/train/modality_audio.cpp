@@ -1,10 +1,9 @@
 // Sound: keys audio.*.
 
-#include <torch/torch.h>
-
 #include <algorithm>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/audio.h"
 #include "lacuna/data/transcripts.h"
 #include "lacuna/train/modality.h"

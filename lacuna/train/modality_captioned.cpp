@@ -1,10 +1,9 @@
 // Pictures with texts: the keys of pictures, and caption.*.
 
-#include <torch/torch.h>
-
 #include <algorithm>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/captions.h"
 #include "lacuna/train/caption.h"
 #include "lacuna/train/modality.h"

@@ -1,8 +1,7 @@
 // Motions: keys motion.*.
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/motion.h"
 #include "lacuna/train/modality.h"
 #include "lacuna/train/motion_picture.h"

@@ -1,8 +1,7 @@
 // Clouds of points: keys points.*.
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/points.h"
 #include "lacuna/train/modality.h"
 #include "lacuna/train/points_picture.h"

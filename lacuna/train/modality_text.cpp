@@ -1,11 +1,10 @@
 // Texts: keys text.*.
 
-#include <torch/torch.h>
-
 #include <algorithm>
 
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/dialogue_files.h"
 #include "lacuna/data/tokens.h"
 #include "lacuna/train/modality.h"

@@ -1,10 +1,9 @@
 #include "lacuna/train/monitor.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/loader.h"
 #include "lacuna/train/modality.h"
 

@@ -4,12 +4,12 @@
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/_fused_adamw.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 
 namespace lacuna::train {
 

@@ -1,12 +1,11 @@
 #include "lacuna/train/picture.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <string>
 #include <vector>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/train/caption.h"
 
 namespace lacuna::train {

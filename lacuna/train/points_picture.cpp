@@ -1,11 +1,10 @@
 #include "lacuna/train/points_picture.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
 
+#include "lacuna/core/torch.h"
 #include "lacuna/train/caption.h"
 
 namespace lacuna::train {

@@ -2,10 +2,9 @@
 // RUN/base.safetensors holds the frozen image tower and the classes' text features. Afterwards packed bits
 // are all that is new: they are completed by the same base.
 
-#include <torch/torch.h>
-
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/method/r_amt.h"
 #include "lacuna/nn/weight_mask.h"
 #include "lacuna/train/class_texts.h"

@@ -1,7 +1,6 @@
 #include "lacuna/train/processes.h"
 
 #include <ATen/DeviceAccelerator.h>
-#include <torch/torch.h>
 
 #include <cstdlib>
 #include <limits>
@@ -21,6 +20,7 @@
 #include <torch/csrc/distributed/c10d/reducer.hpp>
 
 #include "lacuna/core/log.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/train/rendezvous.h"
 
 namespace lacuna::train {

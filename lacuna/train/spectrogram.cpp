@@ -1,9 +1,8 @@
 #include "lacuna/train/spectrogram.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 
+#include "lacuna/core/torch.h"
 #include "lacuna/data/features.h"
 #include "lacuna/train/picture.h"
 

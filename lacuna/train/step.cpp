@@ -1,11 +1,10 @@
 #include "lacuna/train/step.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <cmath>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/train/signals.h"
 
 namespace lacuna::train {

@@ -1,12 +1,11 @@
 #include "lacuna/train/targets.h"
 
-#include <torch/torch.h>
-
 #include <cmath>
 #include <fstream>
 
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/features.h"
 #include "lacuna/data/inspect.h"
 #include "lacuna/data/loader.h"

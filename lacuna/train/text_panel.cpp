@@ -1,10 +1,9 @@
 #include "lacuna/train/text_panel.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <array>
 
+#include "lacuna/core/torch.h"
 #include "lacuna/train/caption.h"
 
 namespace lacuna::train {

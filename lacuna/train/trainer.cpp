@@ -1,11 +1,12 @@
 #include "lacuna/train/trainer.h"
 
-#include <torch/torch.h>
+#include <torch/cuda.h>
 
 #include <cmath>
 
 #include "lacuna/core/error.h"
 #include "lacuna/core/log.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/subset.h"
 #include "lacuna/nn/batch_norm.h"
 #include "lacuna/nn/gather.h"

@@ -1,9 +1,9 @@
 #include "lacuna/data/inspect.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "tests/support/pictures.h"
 #include "tests/support/shared.h"
 

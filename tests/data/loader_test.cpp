@@ -1,13 +1,13 @@
 #include "lacuna/data/loader.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <chrono>
 #include <set>
 #include <thread>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/transform.h"
 #include "tests/support/pictures.h"
 

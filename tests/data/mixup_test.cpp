@@ -1,12 +1,12 @@
 #include "lacuna/data/mixup.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <cmath>
 #include <set>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/data/dataset.h"
 #include "lacuna/io/safetensors.h"
 #include "tests/support/shared.h"

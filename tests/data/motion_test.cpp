@@ -2,11 +2,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <fstream>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "tests/support/program.h"
 #include "tests/support/shared.h"
 

@@ -2,12 +2,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <cmath>
 #include <cstring>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "tests/support/pictures.h"
 #include "tests/support/shared.h"
 

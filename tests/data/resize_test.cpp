@@ -1,8 +1,8 @@
 #include "lacuna/data/resize.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
+#include "lacuna/core/torch.h"
 #include "lacuna/data/level_rows.h"
 #include "tests/support/pictures.h"
 

@@ -1,11 +1,11 @@
 #include "lacuna/data/transform.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <cmath>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/io/safetensors.h"
 #include "tests/support/pictures.h"
 

@@ -1,10 +1,10 @@
 #include "lacuna/eval/knn.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <cmath>
 
+#include "lacuna/core/torch.h"
 #include "tests/support/features.h"
 
 namespace lacuna::eval {

@@ -1,11 +1,11 @@
 #include "lacuna/eval/language.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <cmath>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 
 namespace lacuna::eval {
 namespace {

@@ -1,9 +1,9 @@
 #include "lacuna/eval/linear.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/method/golden.h"
 #include "tests/support/features.h"
 #include "tests/support/shared.h"

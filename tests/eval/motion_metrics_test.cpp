@@ -1,7 +1,8 @@
 #include "lacuna/eval/motion_metrics.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+
+#include "lacuna/core/torch.h"
 
 #include <cmath>
 

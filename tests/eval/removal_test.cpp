@@ -2,9 +2,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/eval/linearity.h"
 #include "lacuna/eval/object_masks.h"
 #include "lacuna/eval/wordnet.h"

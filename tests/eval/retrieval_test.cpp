@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
+#include "lacuna/core/torch.h"
 #include "lacuna/eval/clip_model.h"
 
 namespace lacuna::eval {

@@ -2,12 +2,12 @@
 // information, contingency matrices) on the same numbers.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <cmath>
 #include <map>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/eval/frames.h"
 #include "lacuna/eval/transcribe.h"
 #include "lacuna/train/targets.h"

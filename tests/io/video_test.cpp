@@ -2,10 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "lacuna/core/draws.h"
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/io/animation.h"
 #include "lacuna/io/tar.h"
 #include "tests/support/film.h"

@@ -1,9 +1,9 @@
 #include "lacuna/mask/hard.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 
 namespace lacuna::mask {
 namespace {

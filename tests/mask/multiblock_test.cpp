@@ -1,11 +1,11 @@
 #include "lacuna/mask/multiblock.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <set>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 
 namespace lacuna::mask {
 namespace {

@@ -3,7 +3,8 @@
 #include "lacuna/mask/segments.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+
+#include "lacuna/core/torch.h"
 
 namespace lacuna::mask {
 namespace {

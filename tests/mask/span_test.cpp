@@ -1,7 +1,8 @@
 #include "lacuna/mask/span.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+
+#include "lacuna/core/torch.h"
 
 namespace lacuna::mask {
 namespace {

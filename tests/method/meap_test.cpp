@@ -2,10 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "lacuna/core/error.h"
 #include "lacuna/core/mersenne.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/method/golden.h"
 #include "lacuna/method/llama_names.h"
 #include "lacuna/train/advice.h"

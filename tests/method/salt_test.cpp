@@ -1,9 +1,9 @@
 #include "lacuna/method/salt.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/method/golden.h"
 #include "lacuna/method/salt_names.h"
 #include "lacuna/target/cubes.h"

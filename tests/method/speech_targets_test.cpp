@@ -1,13 +1,13 @@
 #include "lacuna/method/speech_targets.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <cmath>
 #include <map>
 #include <set>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/method/speech_targets_names.h"
 
 namespace lacuna {

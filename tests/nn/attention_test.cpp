@@ -1,7 +1,8 @@
 #include "lacuna/nn/attention.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+
+#include "lacuna/core/torch.h"
 
 #include <cmath>
 #include <tuple>

@@ -1,8 +1,8 @@
 #include "lacuna/nn/clip.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
+#include "lacuna/core/torch.h"
 #include "lacuna/io/safetensors.h"
 #include "lacuna/nn/weights.h"
 #include "tests/support/shared.h"

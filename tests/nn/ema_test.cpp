@@ -1,7 +1,8 @@
 #include "lacuna/nn/ema.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+
+#include "lacuna/core/torch.h"
 
 namespace lacuna::nn {
 namespace {

@@ -1,10 +1,10 @@
 // The kernels of transformer blocks against LibTorch's operators, values and gradients.
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <limits>
 
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/autocast.h"
 #include "lacuna/nn/kernels/branch.h"
 #include "lacuna/nn/kernels/rows.h"

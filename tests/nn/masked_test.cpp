@@ -3,8 +3,8 @@
 #include "lacuna/nn/masked.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/resnet.h"
 
 namespace lacuna::nn {

@@ -1,11 +1,12 @@
 #include "lacuna/nn/video_vit.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/optim/adamw.h>
 
 #include <cmath>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/attentive.h"
 
 namespace lacuna::nn {

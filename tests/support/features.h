@@ -1,9 +1,8 @@
 #pragma once
 // Toy features with known classes.
 
-#include <torch/torch.h>
-
 #include "lacuna/core/draws.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/eval/protocol.h"
 
 namespace lacuna::testing {

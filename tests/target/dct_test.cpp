@@ -1,7 +1,8 @@
 #include "lacuna/target/dct.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+
+#include "lacuna/core/torch.h"
 
 namespace lacuna::target {
 namespace {

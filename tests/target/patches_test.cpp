@@ -1,9 +1,9 @@
 #include "lacuna/target/patches.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "lacuna/core/draws.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/layers.h"
 
 namespace lacuna::target {

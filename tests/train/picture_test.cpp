@@ -1,10 +1,10 @@
 #include "lacuna/train/picture.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <limits>
 
+#include "lacuna/core/torch.h"
 #include "lacuna/train/caption.h"
 
 namespace lacuna::train {

@@ -2,14 +2,17 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/nn/modules/batchnorm.h>
+#include <torch/nn/modules/linear.h>
 
 #include <atomic>
 #include <thread>
 
 #include "lacuna/core/draws.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/method/clip.h"
 #include "lacuna/method/r_amt.h"
+#include "lacuna/method/salt.h"
 #include "lacuna/nn/batch_norm.h"
 #include "tests/support/network.h"
 
@@ -274,8 +277,7 @@ std::vector<Tensor> trained(const Method& method) {
 
 /// One loss over the whole, and two processes' over 4 and 2 (or 3 and 3) rows of it.
 template <class Make>
-void expect_the_same_gradients(Make make, int64_t first_rows) {
-  const auto batch = pairs();
+void expect_the_same_gradients(Make make, int64_t first_rows, const Batch& batch = pairs()) {
   EXPECT_EQ(together(2, 30,
                      [&](Processes& processes) {
                        const auto whole = make(), half = make();
@@ -327,6 +329,37 @@ TEST(RowGather, MasksOverTwoProcessesDropTheSameGradients) {
         return std::make_shared<RAmt>(config, draws);
       },
       3);
+}
+
+// Masks of different samples leave lists of different lengths, and all are cut to the shortest of the batch.
+TEST(RowGather, BlocksOfFilmsOverTwoProcessesAreThoseOfOne) {
+  const auto make = [] {
+    SALTConfig config;
+    ConfigTable table;
+    table.add("", config);
+    for (const char* setting :
+         {"teacher.type=ema", "encoder.arch=vit", "encoder.img_size=32", "encoder.patch_size=8",
+          "encoder.num_frames=4", "encoder.embed_dim=24", "encoder.depth=1", "encoder.num_heads=2",
+          "predictor.embed_dim=24", "predictor.depth=1", "predictor.num_heads=2", "mask.num_blocks=[3, 2]",
+          "mask.spatial_min=[0.2, 0.4]", "mask.spatial_max=[0.2, 0.4]"})
+      table.set_assignment(setting, "test");
+    config.resolve(table);
+    SeededDraws draws(0);
+    return std::make_shared<SALT>(config, draws);
+  };
+  Batch films;
+  films.video = SeededDraws(2).normal("film", {6, 3, 4, 32, 32});
+  films.sample = {0, 1, 2, 3, 4, 5};
+  const auto lengths = [&](int64_t from, int64_t to) {
+    const auto salt = make();
+    SeededDraws draws(0, 0, rows_of(films, from, to).sample);
+    std::vector<int64_t> out;
+    for (const auto& masks : salt->draw_masks(films.video.slice(0, from, to), draws))
+      out.insert(out.end(), {masks.context.size(1), masks.targets.size(1)});
+    return out;
+  };
+  ASSERT_NE(lengths(0, 3), lengths(3, 6));  // else there would be nothing to agree on
+  expect_the_same_gradients(make, 3, films);
 }
 
 TEST(GradientAverager, AccumulatesBeforeItAverages) {

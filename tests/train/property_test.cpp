@@ -2,8 +2,8 @@
 // inherits all of it.
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
+#include "lacuna/core/torch.h"
 #include "lacuna/train/checkpoint.h"
 #include "lacuna/train/optim.h"
 #include "lacuna/train/picture.h"

@@ -4,12 +4,12 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/resource.h>
-#include <torch/torch.h>
 
 #include <csignal>
 #include <fstream>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/io/image.h"
 
 namespace lacuna::train {

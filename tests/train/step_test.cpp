@@ -2,8 +2,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
+#include "lacuna/core/torch.h"
 #include "tests/support/tiny.h"
 
 namespace lacuna::train {

@@ -1,13 +1,13 @@
 #include "lacuna/nn/kernels/attention.h"
 
 #include <ATen/Parallel.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/kernels/loops.h"
 
 // BLAS, as LibTorch brings it. One thread inside a parallel region.

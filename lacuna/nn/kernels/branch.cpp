@@ -1,7 +1,6 @@
 #include "lacuna/nn/kernels/branch.h"
 
-#include <torch/torch.h>
-
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/attention.h"
 #include "lacuna/nn/autocast.h"
 #include "lacuna/nn/kernels/rows.h"

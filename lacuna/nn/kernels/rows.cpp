@@ -1,11 +1,11 @@
 #include "lacuna/nn/kernels/rows.h"
 
 #include <ATen/Parallel.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 
 #include "lacuna/core/error.h"
+#include "lacuna/core/torch.h"
 #include "lacuna/nn/kernels/loops.h"
 
 namespace lacuna::nn::kernels {
