@@ -114,7 +114,8 @@ struct AsfSkeleton::Impl {
       if (up == nullptr)
         fail(name, str("its hierarchy names the unknown bone '", parent, "'"), "repair the file");
       const auto number = up - bones.data();
-      Words children(words.line(), name);
+      const auto line = words.line();
+      Words children(line, name);
       while (!children.done()) {
         const auto child = children.word();
         Bone* bone = find(child);

@@ -54,7 +54,9 @@ inline void store_upright(const Vector3& point, double unit, float* out) {
 /// Words of a text with white space between them.
 class Words {
  public:
+  /// Both must outlive it.
   Words(std::string_view text, const std::string& name) : text_(text), name_(name) {}
+  Words(std::string&& text, const std::string& name) = delete;
 
   bool done() {
     skip();
