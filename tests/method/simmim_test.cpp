@@ -77,7 +77,8 @@ TEST(SimMIM, EveryParameterOfEveryDecoderLearns) {
 TEST(SimMIM, DecodersHaveTheNamesAndSizesThatTheyAreDocumentedWith) {
   const auto sizes_of = [](const std::string& decoder, const std::string& name) {
     const auto model = small_simmim(8, "l1", "hidden", decoder);
-    const auto* found = model->named_parameters().find("decoder." + name);
+    const auto named = model->named_parameters();
+    const auto* found = named.find("decoder." + name);
     return found ? found->sizes().vec() : std::vector<int64_t>{};
   };
   using Sizes = std::vector<int64_t>;
