@@ -100,7 +100,7 @@ int mean_grey(const Levels& picture) {
     sum = std::accumulate(picture.values.begin(), picture.values.end(), int64_t{0});
   else
     for (int64_t i = 0; i < count; ++i) sum += grey(picture.values.data() + i * 3);
-  return static_cast<int>(static_cast<double>(sum) / static_cast<double>(count) + 0.5);
+  return static_cast<int>(std::floor(static_cast<double>(sum) / static_cast<double>(count) + 0.5));
 }
 
 // Python's round(value, 15): the nearest decimal, of the exact binary value.
