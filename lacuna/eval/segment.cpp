@@ -167,7 +167,8 @@ void train_head(const LabelledPoints& points, const Tensor& weight, const Segmen
 }
 
 /// Trains encoder and head together on augmented clouds.
-void tune(const Request& request, const Tensor& weight, const SegmentConfig& config, Head& head) {
+void tune(const Request& request, const Tensor& weight, const SegmentConfig& config, uint64_t seed,
+          Head& head) {
   const auto& model = request.model;
   auto& method = pillar_method(model, "segment");
   const auto device = method.parameters().front().device();
@@ -181,7 +182,7 @@ void tune(const Request& request, const Tensor& weight, const SegmentConfig& con
   data::LoaderConfig reading;
   reading.batch_size = std::min(config.batch_clouds, request.train->size());
   reading.workers = request.config.workers;
-  reading.seed = static_cast<uint64_t>(request.config.seed);
+  reading.seed = seed;
   reading.max_bad = model.config->data.max_bad;
   data::Loader loader(request.train, model.config->modality().transform(*model.config, method.input()),
                       reading);
@@ -246,8 +247,9 @@ std::vector<std::string> own_settings(const Request& request) {
 }
 
 Result segment(const Request& request) {
-  const auto config = segment_config(own_settings(request));
-  const auto seed = static_cast<uint64_t>(request.config.seed);
+  int64_t chosen = request.config.seed;
+  const auto config = segment_config(own_settings(request), chosen);
+  const auto seed = static_cast<uint64_t>(chosen);
   const auto train = read_points(request, request.train);
   auto test = read_points(request, request.test);
   const auto names = class_names(request, train, test);
@@ -258,7 +260,7 @@ Result segment(const Request& request) {
   if (config.frozen) {
     train_head(train, weight, config, seed, head);
   } else {
-    tune(request, weight, config, head);
+    tune(request, weight, config, seed, head);
     test = read_points(request, request.test);  // as the encoder sees them now
   }
   Result result;

@@ -18,11 +18,23 @@ void SegmentConfig::fields(Fields& f) {
   f("weighted", weighted, "classes count in the loss by the inverse of how many points they have");
 }
 
-SegmentConfig segment_config(const std::vector<std::string>& settings) {
+namespace {
+
+struct SeedOfTraining {
+  int64_t seed = 0;
+  void fields(Fields& f) { f("seed", seed, "of the head's first weights and of the order").range(0); }
+};
+
+}  // namespace
+
+SegmentConfig segment_config(const std::vector<std::string>& settings, int64_t& seed) {
   SegmentConfig config;
+  SeedOfTraining training{seed};
   ConfigTable table;
   table.add("segment", config);
+  table.add("train", training);
   for (const auto& setting : settings) table.set_assignment(setting, "--set");
+  seed = training.seed;
   return config;
 }
 

@@ -25,7 +25,7 @@ struct SegmentConfig {
   void fields(Fields& f);
 };
 
-/// Of assignments "segment.key=value"; Error naming any other key.
-SegmentConfig segment_config(const std::vector<std::string>& settings);
+/// Of assignments "segment.key=value" and "train.seed=N", which replaces `seed`; Error naming any other key.
+SegmentConfig segment_config(const std::vector<std::string>& settings, int64_t& seed);
 
 }  // namespace lacuna::eval
