@@ -1,6 +1,7 @@
 // Points into pillars with their centroids: ours beside plain PyTorch's operators (torch.unique of the cells,
-// then index_add), in turns; medians in ms. The same sweep several times over is a batch. usage: voxel_bench
-// SWEEP.bin [clouds] [runs] (cmake --build --preset release --target voxel_bench)
+// then index_add), in turns; medians in ms. The same sweep several times over is a batch.
+//
+// usage: voxel_bench SWEEP.bin [clouds] [runs] (cmake --build --preset release --target voxel_bench)
 
 #include <algorithm>
 #include <chrono>
