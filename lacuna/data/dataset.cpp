@@ -10,6 +10,7 @@
 #include "lacuna/data/audio.h"
 #include "lacuna/data/motion.h"
 #include "lacuna/data/packed.h"
+#include "lacuna/data/point_classes.h"
 #include "lacuna/data/subset.h"
 #include "lacuna/data/text.h"
 #include "lacuna/data/tokens.h"
@@ -99,7 +100,7 @@ std::map<std::string, std::string> parse_query(const std::string& text, const st
   return out;
 }
 
-class Subset final : public Dataset {
+class Subset final : public Dataset, public PointClasses {
  public:
   Subset(std::shared_ptr<Dataset> whole, std::vector<int64_t> indices)
       : whole_(std::move(whole)), indices_(std::move(indices)) {}
@@ -107,6 +108,7 @@ class Subset final : public Dataset {
   Record get(int64_t index) const override { return whole_->get(indices_[static_cast<size_t>(index)]); }
   int64_t label(int64_t index) const override { return whole_->label(indices_[static_cast<size_t>(index)]); }
   std::vector<std::string> classes() const override { return whole_->classes(); }
+  std::vector<std::string> point_classes() const override { return data::point_classes(*whole_); }
   std::string transcript(int64_t index) const override {
     return whole_->transcript(indices_[static_cast<size_t>(index)]);
   }
@@ -275,6 +277,11 @@ std::vector<std::string> class_names(const fs::path& folder, int64_t count) {
 std::string canonical_uri(const std::string& scheme, const fs::path& path, const std::string& split) {
   const std::string absolute = fs::absolute(path).lexically_normal().string();
   return scheme + ":" + absolute + (split.empty() ? "" : "?split=" + split);
+}
+
+std::vector<std::string> point_classes(const Dataset& dataset) {
+  const auto* named = dynamic_cast<const PointClasses*>(&dataset);
+  return named ? named->point_classes() : std::vector<std::string>{};
 }
 
 std::shared_ptr<Dataset> subset(std::shared_ptr<Dataset> whole, std::vector<int64_t> indices) {

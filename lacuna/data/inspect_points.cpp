@@ -4,9 +4,11 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <map>
 
 #include "lacuna/core/error.h"
 #include "lacuna/data/inspect.h"
+#include "lacuna/data/point_classes.h"
 #include "lacuna/data/points.h"
 
 namespace lacuna::data {
@@ -18,6 +20,7 @@ struct Cloud {
   std::string why, fields;
   int64_t points = 0, not_finite = 0;
   bool labels = false;
+  std::map<int32_t, int64_t> classes;  ///< points of each label
   std::array<double, 3> low, high;
 };
 
@@ -28,6 +31,7 @@ Cloud measure(const Dataset& dataset, int64_t index) {
   try {
     const auto cloud = decode_points(dataset.get(index));
     out.points = cloud.count(), out.fields = join(cloud.fields), out.labels = !cloud.labels.empty();
+    for (const int32_t label : cloud.labels) ++out.classes[label];
     const size_t F = cloud.fields.size();
     for (size_t i = 0; i < cloud.values.size(); i += F) {
       if (!std::all_of(&cloud.values[i], &cloud.values[i] + F, [](float v) { return std::isfinite(v); })) {
@@ -48,6 +52,7 @@ Cloud measure(const Dataset& dataset, int64_t index) {
 /// Figures of all clouds that could be read.
 struct Summary {
   std::map<std::string, int64_t> fields;
+  std::map<int32_t, int64_t> classes;
   std::vector<int64_t> points;
   int64_t not_finite = 0, labelled = 0;
   std::array<double, 3> low, high;
@@ -64,6 +69,7 @@ Summary summarise(const std::vector<Cloud>& all) {
       continue;
     }
     ++out.fields[one.fields];
+    for (const auto& [label, count] : one.classes) out.classes[label] += count;
     out.points.push_back(one.points);
     out.not_finite += one.not_finite, out.labelled += one.labels ? 1 : 0;
     for (size_t axis = 0; axis < 3; ++axis) {
@@ -72,6 +78,18 @@ Summary summarise(const std::vector<Cloud>& all) {
     }
   }
   std::sort(out.points.begin(), out.points.end());
+  return out;
+}
+
+/// [{"name", "count"}] of the labels of points.
+nlohmann::json counts_of_points(const Dataset& dataset, const std::map<int32_t, int64_t>& counts) {
+  const auto names = point_classes(dataset);
+  auto out = nlohmann::json::array();
+  for (const auto& [label, count] : counts) {
+    std::string name = label < 0 ? "no label" : std::to_string(label);
+    if (label >= 0 && label < std::ssize(names)) name = names[static_cast<size_t>(label)];
+    out.push_back({{"name", name}, {"count", count}});
+  }
   return out;
 }
 
@@ -90,6 +108,7 @@ Inspection inspect(const Dataset& dataset, int64_t limit, int64_t workers) {
               {"fields", sum.fields},
               {"not_finite", sum.not_finite},
               {"labelled_points", sum.labelled},
+              {"point_classes", counts_of_points(dataset, sum.classes)},
               {"classes", classes_with_counts(dataset)},
               {"broken_count", sum.broken.size()},
               {"broken", std::vector<std::string>(sum.broken.begin(),
@@ -109,6 +128,8 @@ Inspection inspect(const Dataset& dataset, int64_t limit, int64_t workers) {
     }
     out.text += str("not finite ", sum.not_finite, " points, which are left out\n");
     out.text += str("labels     of points in ", sum.labelled, " clouds\n");
+    for (const auto& one : out.json["point_classes"])
+      out.text += str("           ", one["name"].get<std::string>(), ": ", one["count"].dump(), "\n");
   }
   out.text += str("classes    ", dataset.classes().size(), "\nbroken     ", sum.broken.size());
   for (size_t i = 0; i < listed; ++i) out.text += "\n           " + sum.broken[i];

@@ -10,6 +10,7 @@
 
 #include "lacuna/core/error.h"
 #include "lacuna/data/folder.h"
+#include "lacuna/data/labelled_sweeps.h"
 #include "lacuna/data/points.h"
 #include "lacuna/io/motion.h"
 #include "lacuna/io/point_files.h"
@@ -250,6 +251,8 @@ std::shared_ptr<Dataset> open_files(Uri& uri) {
 }
 
 std::shared_ptr<Dataset> open_points(Uri& uri) {
+  if (auto listed = open_listed_sweeps(uri)) return listed;
+  if (auto kitti = open_kitti(uri)) return kitti;
   if (uri.path.ends_with(".npz")) {
     uri.take("split", "");  // a file is one split
     return std::make_shared<PointArrays>(uri.path, canonical_uri("points", uri.path, ""));
@@ -266,9 +269,10 @@ const Register<DatasetScheme> registered{
     "points",
     {"points:DIR|FILE?fields=4&sweeps=1",
      "clouds of points: KITTI .bin, nuScenes .pcd.bin, PLY, NPY, OFF, NPZ of many; sweeps put together by "
-     "poses.txt",
+     "poses.txt; points labelled by KITTI's boxes (label_2) and nuScenes' (sample.json)",
      open_points, [](const Uri& uri) {
-       std::vector<std::string> out;
+       std::vector<std::string> out = kitti_splits(uri);
+       if (!out.empty()) return out;
        for (const auto& [name, path] : files_by_split(uri.path, ".npz")) out.push_back(name);
        std::error_code error;
        return out.empty() && fs::is_directory(uri.path, error) ? folder_splits(uri) : out;

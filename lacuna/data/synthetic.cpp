@@ -5,10 +5,12 @@
 
 #include "lacuna/core/error.h"
 #include "lacuna/data/dataset.h"
+#include "lacuna/data/point_classes.h"
 #include "lacuna/data/synthetic_facts.h"
 #include "lacuna/data/synthetic_moving.h"
 #include "lacuna/data/synthetic_rooms.h"
 #include "lacuna/data/synthetic_speech.h"
+#include "lacuna/data/synthetic_terrain.h"
 #include "lacuna/data/synthetic_walkers.h"
 
 namespace lacuna::data {
@@ -18,16 +20,18 @@ namespace {
 using Content = decltype(Record::content);
 using Draw = std::function<Content(int64_t label, Stream random)>;
 
-class SyntheticDataset final : public Dataset {
+class SyntheticDataset final : public Dataset, public PointClasses {
  public:
   SyntheticDataset(std::string name, std::string uri, SyntheticConfig config,
-                   std::vector<std::string> classes, Draw draw, std::string modality = "image")
+                   std::vector<std::string> classes, Draw draw, std::string modality = "image",
+                   std::vector<std::string> point_classes = {})
       : stream_(name + "/" + config.split),
         uri_(std::move(uri)),
         config_(std::move(config)),
         classes_(std::move(classes)),
         draw_(std::move(draw)),
-        modality_(std::move(modality)) {}
+        modality_(std::move(modality)),
+        point_classes_(std::move(point_classes)) {}
 
   int64_t size() const override { return config_.count; }
 
@@ -46,6 +50,7 @@ class SyntheticDataset final : public Dataset {
   }
 
   std::vector<std::string> classes() const override { return classes_; }
+  std::vector<std::string> point_classes() const override { return point_classes_; }
   std::string uri() const override { return uri_; }
   std::string modality() const override { return modality_; }
   /// Of drawn speech whose classes are its words.
@@ -61,6 +66,7 @@ class SyntheticDataset final : public Dataset {
   std::vector<std::string> classes_;
   Draw draw_;
   std::string modality_;
+  std::vector<std::string> point_classes_;
 };
 
 /// The settings that a URI's query gives, under the keys of `Config`.
@@ -172,21 +178,30 @@ std::shared_ptr<Dataset> open_walkers(Uri& uri) {
                                             walker_actions(), draw, "motion");
 }
 
-struct RoomsConfig : SyntheticConfig {
+struct CloudsConfig : SyntheticConfig {
   int64_t points = 2048;
   void fields(Fields& f) {
     SyntheticConfig::fields(f);
-    f("points", points, "points of a room").range(1, 1e7);
+    f("points", points, "points of a cloud").range(1, 1e7);
   }
 };
 
 std::shared_ptr<Dataset> open_rooms(Uri& uri) {
-  const auto config = take_query<RoomsConfig>(uri);
+  const auto config = take_query<CloudsConfig>(uri);
   const auto draw = [points = config.points](int64_t label, Stream random) {
     return Content(draw_room(label, points, random));
   };
   return std::make_shared<SyntheticDataset>("rooms", opened_uri(uri, config.split), config, room_objects(),
-                                            draw, "points");
+                                            draw, "points", room_point_classes());
+}
+
+std::shared_ptr<Dataset> open_terrain(Uri& uri) {
+  const auto config = take_query<CloudsConfig>(uri);
+  const auto draw = [points = config.points](int64_t /*label*/, Stream random) {
+    return Content(draw_terrain(points, random));
+  };
+  return std::make_shared<SyntheticDataset>("terrain", opened_uri(uri, config.split), config,
+                                            std::vector<std::string>{}, draw, "points");
 }
 
 struct FactsConfig : SyntheticConfig {
@@ -216,8 +231,8 @@ std::shared_ptr<Dataset> open_facts(Uri& uri) {
 }
 
 const std::map<std::string, std::shared_ptr<Dataset> (*)(Uri&)> kSets{
-    {"bands", open_bands},   {"facts", open_facts},   {"moving", open_moving},  {"rooms", open_rooms},
-    {"scenes", open_scenes}, {"speech", open_speech}, {"walkers", open_walkers}};
+    {"bands", open_bands},   {"facts", open_facts},   {"moving", open_moving},   {"rooms", open_rooms},
+    {"scenes", open_scenes}, {"speech", open_speech}, {"terrain", open_terrain}, {"walkers", open_walkers}};
 
 std::shared_ptr<Dataset> open_synthetic(Uri& uri) {
   const auto found = kSets.find(uri.path);
@@ -229,10 +244,10 @@ std::shared_ptr<Dataset> open_synthetic(Uri& uri) {
 
 const Register<DatasetScheme> registered{
     "synthetic",
-    {"synthetic:scenes|bands|speech|moving|walkers|rooms|facts?count=5000&size=96&seed=0&split=train",
+    {"synthetic:scenes|bands|speech|moving|walkers|rooms|terrain|facts?count=5000&size=96&seed=0&split=train",
      "drawn by the program: shapes in scenes (classes=10), textured fields of many bands (channels=5), "
      "spoken words (label=word|speaker), films of moving shapes (frames=16), bodies in motion (frames=200), "
-     "rooms as points (points=2048), "
+     "rooms and hills as points (points=2048), "
      "texts in which things have codes (chars=250)",
      open_synthetic, [](const Uri&) {
        return std::vector<std::string>{"train", "test"};

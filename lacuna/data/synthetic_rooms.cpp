@@ -124,6 +124,12 @@ std::vector<std::string> room_objects() {
   return out;
 }
 
+std::vector<std::string> room_point_classes() {
+  std::vector<std::string> out{"floor", "wall"};
+  for (const auto& object : room_objects()) out.push_back(object);
+  return out;
+}
+
 io::Points draw_room(int64_t label, int64_t count, Stream random) {
   const double x = random.uniform(2, 3.5), y = random.uniform(2, 3.5);  // half sizes
   const double top = kFloor + kHeight;

@@ -8,8 +8,10 @@ namespace lacuna::mask {
 
 void PillarMaskConfig::fields(Fields& f) {
   f("ratio", ratio, "share of the non-empty pillars that is hidden").range(0, 1);
-  f("of", of, "which pillars may be hidden: all, or those that hold a labelled point")
-      .choices({"all", "labelled"});
+  f("of", of,
+    "which pillars may be hidden: all, those that hold a labelled point, or one of another class than the "
+    "first, the background")
+      .choices({"all", "labelled", "foreground"});
 }
 
 PillarMask mask_pillars(const PillarMaskConfig& config, const std::vector<int64_t>& counts,

@@ -12,7 +12,7 @@ namespace lacuna::mask {
 /// Keys `mask.*`.
 struct PillarMaskConfig {
   double ratio = 0.7;
-  std::string of = "all";  ///< all | labelled
+  std::string of = "all";  ///< all | labelled | foreground
   void fields(Fields& f);
 };
 

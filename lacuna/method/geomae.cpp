@@ -186,6 +186,7 @@ GeoMAE::GeoMAE(const GeoMAEConfig& config, Draws& draws)
                                                  .norm_eps = config.encoder.norm_eps,
                                                  .norm_momentum = config.encoder.norm_momentum}));
   backbone_ = register_module("backbone", std::make_shared<GeoMAEBackbone>(config));
+  gather_ = register_module("gather", std::make_shared<nn::RowGather>());
   points_->initialize(draws, "voxel_encoder.");
   backbone_->initialize(draws, "backbone.");
 }
@@ -196,10 +197,11 @@ nn::Pillars GeoMAE::pillars(const Batch& batch) const {
 
 mask::PillarMask GeoMAE::draw_mask(const Batch& batch, const nn::Pillars& pillars, Draws& draws) const {
   Tensor open;
-  if (config_.mask.of == "labelled") {
+  if (config_.mask.of != "all") {
     if (!batch.point_label.defined())
-      fail("mask.of labelled", "the data have no labels of points", "use mask.of = all");
-    open = nn::labelled_pillars(pillars, batch.point_label);
+      fail("mask.of " + config_.mask.of, "the data have no labels of points", "use mask.of = all");
+    const int64_t first = config_.mask.of == "foreground" ? 1 : 0;
+    open = nn::labelled_pillars(pillars, batch.point_label - first);
   }
   auto drawn = mask::mask_pillars(config_.mask, pillars.per_cloud(), open, draws);
   return {drawn.keep.to(pillars.of.device()), drawn.hide.to(pillars.of.device())};
@@ -216,6 +218,7 @@ GeoMAETarget GeoMAE::targets(const nn::Pillars& pillars, const Tensor& hidden) c
   out.normal = target::oriented(surface.normal, target::pillar_centroids(pillars).index_select(0, hidden),
                                 config_.target.normal_sign);
   out.curvature = surface.curvature;
+  out.gap = surface.gap;
   return out;
 }
 
@@ -244,7 +247,25 @@ Tensor occupancy_error(const Tensor& logits, const target::SubVoxels& wanted) {
 
 }  // namespace
 
-Loss GeoMAE::loss(const GeoMAEPrediction& predicted, const GeoMAETarget& target) const {
+GeoMAEShares GeoMAE::shares_of(const GeoMAETarget& target) const {
+  if (gather_->world == 1) return {};
+  const auto of_all = [&](int64_t own) {
+    return gather_->numbers(own, target.top.device()).sum().item<double>();
+  };
+  const int64_t hidden = std::max<int64_t>(1, target.top.size(0));  // as the loss counts
+  const double all = of_all(hidden);
+  const auto share = [&](const target::SubVoxels& parts) {
+    const int64_t own = parts.place.numel();
+    return static_cast<double>(own) / std::max(1.0, of_all(own)) * all / static_cast<double>(hidden);
+  };
+  GeoMAEShares out;
+  out.low = share(target.low);
+  out.med = share(target.med);
+  return out;
+}
+
+Loss GeoMAE::loss(const GeoMAEPrediction& predicted, const GeoMAETarget& target,
+                  const GeoMAEShares& shares) const {
   Loss out;
   out.weight = static_cast<double>(std::max<int64_t>(1, predicted.top.size(0)));
   const auto add = [&](const char* name, double weight, const Tensor& error) {
@@ -253,8 +274,8 @@ Loss GeoMAE::loss(const GeoMAEPrediction& predicted, const GeoMAETarget& target)
     out.total = out.total.defined() ? out.total + out.parts[name] : out.parts[name];
   };
   const auto& weight = config_.loss;
-  add("centroid_low", weight.centroid_low, centroid_error(predicted.low, target.low));
-  add("centroid_med", weight.centroid_med, centroid_error(predicted.med, target.med));
+  add("centroid_low", weight.centroid_low, centroid_error(predicted.low, target.low) * shares.low);
+  add("centroid_med", weight.centroid_med, centroid_error(predicted.med, target.med) * shares.med);
   add("centroid_top", weight.centroid_top, square_error(predicted.top, target.top));
   add("curv_around", weight.normal, square_error(predicted.normal, target.normal));  // the official name
   add("cls_low", weight.occupied_low, occupancy_error(predicted.occupied_low, target.low));
@@ -275,7 +296,8 @@ GeoMAEPrediction GeoMAE::predict(const nn::Pillars& clouds, const mask::PillarMa
 Loss GeoMAE::forward(const Batch& batch, Draws& draws) {
   const auto clouds = pillars(batch);
   const auto drawn = draw_mask(batch, clouds, draws);
-  return loss(predict(clouds, drawn), targets(clouds, drawn.hide));
+  const auto target = targets(clouds, drawn.hide);
+  return loss(predict(clouds, drawn), target, shares_of(target));
 }
 
 Tensor GeoMAE::pillar_features(const nn::Pillars& pillars) {

@@ -8,6 +8,7 @@
 
 #include "lacuna/mask/pillars.h"
 #include "lacuna/method/method.h"
+#include "lacuna/nn/gather.h"
 #include "lacuna/nn/pillar_encoder.h"
 #include "lacuna/nn/sst.h"
 #include "lacuna/target/geometry.h"
@@ -79,6 +80,13 @@ struct GeoMAETarget {
   target::SubVoxels low, med;
   Tensor top;                ///< [H, 3]
   Tensor normal, curvature;  ///< [H, 3]
+  Tensor gap;                ///< [H]: target::Surface::gap
+};
+
+/// Processes count by their hidden pillars; the terms of parts are means over occupied parts. Times these, a
+/// process's mean is its share of the mean over the parts of all processes. 1 for one process.
+struct GeoMAEShares {
+  double low = 1, med = 1;
 };
 
 /// Encoder and decoders over pillars, under the official names (those of "backbone").
@@ -129,16 +137,20 @@ class GeoMAE : public Method {
   /// Of the pillars that are hidden.
   GeoMAEPrediction predict(const nn::Pillars& clouds, const mask::PillarMask& drawn);
   GeoMAETarget targets(const nn::Pillars& pillars, const Tensor& hidden) const;
-  Loss loss(const GeoMAEPrediction& predicted, const GeoMAETarget& target) const;
+  Loss loss(const GeoMAEPrediction& predicted, const GeoMAETarget& target,
+            const GeoMAEShares& shares = {}) const;
 
  private:
   void show_prediction(const nn::Pillars& clouds, const Tensor& hidden, const GeoMAEPrediction& predicted,
                        Preview& out) const;
+  /// Asks all processes: each must call it.
+  GeoMAEShares shares_of(const GeoMAETarget& target) const;
 
   GeoMAEConfig config_;
   nn::VoxelGrid grid_;
   std::shared_ptr<nn::PillarEncoder> points_;
   std::shared_ptr<GeoMAEBackbone> backbone_;
+  std::shared_ptr<nn::RowGather> gather_;  ///< by which processes tell each other how many parts they have
 };
 
 }  // namespace lacuna

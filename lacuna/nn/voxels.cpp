@@ -139,6 +139,66 @@ Groups group_anywhere(const Tensor& keys) {
   return {unique, of, count};
 }
 
+constexpr int64_t kPointsATask = 16384;
+
+/// One pass with the operations of the tensors below, in float32.
+Tensor coordinates_on_cpu(const Tensor& points, const VoxelGrid& grid) {
+  const auto rows = points.to(torch::kFloat).contiguous();
+  const int64_t P = rows.size(0), F = rows.size(1);
+  auto out = torch::empty({P, 3}, torch::kLong);
+  std::array<float, 3> start{}, size{}, last{};
+  for (size_t axis = 0; axis < 3; ++axis) {
+    start[axis] = static_cast<float>(grid.start[axis]);
+    size[axis] = static_cast<float>(grid.size[axis]);
+    last[axis] = static_cast<float>(grid.cells[axis] - 1);
+  }
+  const auto* from = rows.const_data_ptr<float>();
+  auto* to = out.mutable_data_ptr<int64_t>();
+  at::parallel_for(0, P, kPointsATask, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      std::array<float, 3> cell{};
+      bool inside = true;
+      for (size_t axis = 0; axis < 3; ++axis) {
+        cell[axis] = std::floor((from[i * F + 2 - static_cast<int64_t>(axis)] - start[axis]) / size[axis]);
+        inside = inside && cell[axis] >= 0 && cell[axis] <= last[axis];  // false for NaN
+      }
+      for (size_t axis = 0; axis < 3; ++axis)
+        to[3 * i + static_cast<int64_t>(axis)] = inside ? static_cast<int64_t>(cell[axis]) : -1;
+    }
+  });
+  return out;
+}
+
+/// The number of each point's pillar among those of all clouds; -1 outside. cell [P, 3], batch [P].
+Tensor pillar_numbers(const Tensor& cell, const Tensor& batch, int64_t rows, int64_t columns) {
+  const auto y = cell.select(1, 1), x = cell.select(1, 2);
+  if (!cell.is_cpu())
+    return torch::where(y.ge(0), (batch * rows + y) * columns + x, torch::full_like(batch, -1));
+  const auto cloud = batch.contiguous();
+  auto out = torch::empty_like(cloud);
+  const auto* from = cell.const_data_ptr<int64_t>();
+  const auto* of = cloud.const_data_ptr<int64_t>();
+  auto* to = out.mutable_data_ptr<int64_t>();
+  at::parallel_for(0, cloud.numel(), kPointsATask, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      to[i] = from[3 * i + 1] < 0 ? -1 : (of[i] * rows + from[3 * i + 1]) * columns + from[3 * i + 2];
+  });
+  return out;
+}
+
+/// Without a gradient, on the host, in the order of the rows: as scatter_add_ adds them.
+Tensor sums_on_cpu(const Tensor& values, const Tensor& of, int64_t groups) {
+  const auto rows = values.contiguous(), index = of.contiguous();
+  const int64_t P = rows.size(0), D = rows.size(1);
+  auto out = torch::zeros({groups, D}, rows.options());
+  const auto* from = rows.const_data_ptr<double>();
+  const auto* at = index.const_data_ptr<int64_t>();
+  auto* to = out.mutable_data_ptr<double>();
+  for (int64_t i = 0; i < P; ++i)
+    for (int64_t d = 0; d < D; ++d) to[at[i] * D + d] += from[i * D + d];
+  return out;
+}
+
 }  // namespace
 
 void VoxelConfig::fields(Fields& f) {
@@ -186,6 +246,7 @@ VoxelGrid cut_grid(const VoxelGrid& grid, const std::vector<int64_t>& parts) {
 }
 
 Tensor voxel_coordinates(const Tensor& points, const VoxelGrid& grid) {
+  if (points.is_cpu()) return coordinates_on_cpu(points, grid);
   const auto as_row = [&](const std::array<double, 3>& values) {
     return torch::tensor({values[0], values[1], values[2]}, torch::kDouble)
         .to(points.device(), torch::kFloat);
@@ -203,6 +264,8 @@ Groups group_by_key(const Tensor& keys, int64_t limit) {
 }
 
 Tensor group_sums(const Tensor& values, const Tensor& of, int64_t groups) {
+  if (values.is_cpu() && !values.requires_grad() && values.scalar_type() == torch::kDouble)
+    return sums_on_cpu(values, of, groups);
   const int64_t P = values.size(0), D = values.size(1);
   auto sums = torch::zeros({D, groups}, values.options());
   sums.scatter_add_(1, of.unsqueeze(0).expand({D, P}), values.t());
@@ -218,11 +281,9 @@ Pillars make_pillars(const Tensor& points, const Tensor& batch, int64_t clouds, 
   LACUNA_ASSERT(grid.cells[0] == 1);
   const auto cell = voxel_coordinates(points, grid);
   const int64_t rows = grid.cells[1], columns = grid.cells[2], area = rows * columns;
-  const auto inside = cell.select(1, 0).ge(0);
-  const auto key = torch::where(inside, (batch * rows + cell.select(1, 1)) * columns + cell.select(1, 2),
-                                torch::full_like(batch, -1));
+  const auto key = pillar_numbers(cell, batch, rows, columns);
   const auto groups = group_by_key(key, clouds * area);
-  const auto kept = inside.nonzero().squeeze(1);
+  const auto kept = key.ge(0).nonzero().squeeze(1);
 
   Pillars out{.grid = grid, .clouds = clouds};
   out.points = points.index_select(0, kept);

@@ -6,7 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "tests/support/small_run.h"
+#include "tests/support/whole_run.h"
 
 namespace lacuna::testing {
 namespace {
@@ -15,12 +15,6 @@ using nlohmann::json;
 using ::testing::HasSubstr;
 
 const std::string kScenes = "synthetic:scenes?count=60&size=16";
-
-std::vector<std::string> with_settings(std::vector<std::string> out,
-                                       const std::vector<std::string>& settings) {
-  for (const auto& setting : settings) out.insert(out.end(), {"--set", setting});
-  return out;
-}
 
 const std::vector<std::string> kTower = {"data.mean=[0.5, 0.5, 0.5]", "data.std=[0.25, 0.25, 0.25]",
                                          "encoder.arch=clip_vit",     "encoder.img_size=16",
@@ -33,27 +27,12 @@ const std::vector<std::string> kTrain = {
     "train.steps=4",   "train.batch_size=8",       "train.lr=1e-3",    "train.log_every=1",
     "train.workers=0", "train.checkpoint_every=2", "health.samples=8", "train.keep=20"};
 
-std::string run_whole(const std::vector<std::string>& arguments) {
-  const auto outcome = run_program(arguments);
-  EXPECT_EQ(outcome.code, 0) << outcome.err;
-  return outcome.out;
-}
-
 fs::path make_clip(const TemporaryFolder& folder) {
   const auto run = folder / "clip";
   auto settings = kTower;
   settings.insert(settings.end(), kTrain.begin(), kTrain.end());
   run_whole(with_settings({"pretrain", "clip", "--data", kScenes, "--out", run.string()}, settings));
   return run;
-}
-
-/// A copy of `run`, of four steps, that lost the last two and takes them again has the same losses.
-void expect_resumed_alike(const fs::path& run, const fs::path& stopped) {
-  fs::copy(run, stopped, fs::copy_options::recursive | fs::copy_options::copy_symlinks);
-  fs::remove_all(stopped / "checkpoints/best");
-  fs::remove_all(stopped / "checkpoints/step-00000004");
-  run_whole(resume(stopped));
-  EXPECT_EQ(losses(stopped), losses(run));
 }
 
 TEST(Clip, IsTrainedAskedAndExported) {

@@ -4,10 +4,16 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
+#include <map>
+#include <numeric>
 
 #include "lacuna/core/error.h"
 #include "lacuna/core/torch.h"
+#include "lacuna/data/boxes.h"
+#include "lacuna/data/point_classes.h"
+#include "lacuna/data/synthetic_terrain.h"
 #include "tests/support/pictures.h"
 #include "tests/support/shared.h"
 
@@ -127,6 +133,126 @@ TEST(SyntheticRooms, AreEqualForEqualNumbersAndLabelled) {
   EXPECT_EQ(room.values, again.values);
   EXPECT_NE(room.values, decode_points(set->get(4)).values);
   EXPECT_EQ(std::count(room.labels.begin(), room.labels.end(), 2 + set->label(3)), 100);
+}
+
+TEST(SyntheticTerrain, NormalsAreThoseOfTheHeights) {
+  Stream random(3, "terrain");
+  const Terrain terrain(random);
+  for (const auto& [x, y] : {std::pair(0.3, -1.2), std::pair(-3.5, 2.0)}) {
+    const auto normal = terrain.normal(x, y);
+    constexpr double kStep = 1e-5;
+    const double slope_x = (terrain.height(x + kStep, y) - terrain.height(x - kStep, y)) / (2 * kStep);
+    const double slope_y = (terrain.height(x, y + kStep) - terrain.height(x, y - kStep)) / (2 * kStep);
+    EXPECT_NEAR(normal[0] / normal[2], -slope_x, 1e-6);
+    EXPECT_NEAR(normal[1] / normal[2], -slope_y, 1e-6);
+    EXPECT_NEAR(std::hypot(normal[0], normal[1], normal[2]), 1, 1e-12);
+  }
+  const auto cloud = decode_points(open_dataset("synthetic:terrain?count=2&points=500")->get(1));
+  ASSERT_EQ(cloud.count(), 500);
+  Stream same(0, "terrain/train", 1);
+  const Terrain drawn(same);
+  for (size_t i = 0; i < cloud.values.size(); i += 3)
+    EXPECT_NEAR(cloud.values[i + 2], drawn.height(cloud.values[i], cloud.values[i + 1]), 0.05);
+}
+
+TEST(Boxes, HoldWhatLiesInThem) {
+  // 4 m long, turned to the left by 90 degrees: along y.
+  const auto box = upright_box({1, 2, 0}, {4, 2, 1}, std::acos(0.0), 5);
+  io::Points points;
+  points.values = {1, 3.9F, 0.4F, 2.5F, 2, 0, 1, 3.9F, 0.6F, NAN, 2, 0, 1.9F, 0.1F, -0.4F};
+  EXPECT_THAT(labels_by_boxes(points, {box}, 0), ElementsAre(5, 0, 0, 0, 5));
+  EXPECT_THAT(points_in_boxes(points, {box, upright_box({2.5, 2, 0}, {1, 1, 1}, 0, 1)}), ElementsAre(2, 1));
+}
+
+constexpr const char* kCalibration =
+    "P2: 100 0 50 0 0 100 50 0 0 0 1 0\nR0_rect: 1 0 0 0 1 0 0 0 1\n"
+    "Tr_velo_to_cam: 0 -1 0 0 0 0 -1 0 1 0 0 0\n";  // x ahead, y left, z up -> right, down, ahead
+
+void write_kitti(const io::fs::path& folder, const std::string& objects) {
+  for (const char* part : {"velodyne", "label_2", "calib"}) io::fs::create_directories(folder / part);
+  // In the car, beside it, in nobody's rectangle, out of the picture, behind the camera.
+  testing::write_file(folder / "velodyne/7.bin",
+                      rows({10, 0, 0, 1, 10, 3, 0, 1, 20, -8, 0, 1, 4, 7, 0, 1, -10, 0, 0, 1}));
+  testing::write_file(folder / "label_2/7.txt", objects);
+  testing::write_file(folder / "calib/7.txt", kCalibration);
+}
+
+TEST(LabelledSweeps, KittisBoxesLabelWhatItsCameraSaw) {
+  const testing::TemporaryFolder folder;
+  const auto uri = "points:" + folder.path().string();
+  // The car stands 10 m ahead, its bottom 1 m below the camera, 2 m high, 1 m wide, 4 m long.
+  write_kitti(
+      folder / "training",
+      "Car 0 0 0 0 0 9 9 2 1 4 0 1 10 1.57\nDontCare -1 -1 -10 89 40 95 60 -1 -1 -1 -1000 -1000 -1000 -10\n");
+  const auto set = open_dataset(uri);
+  EXPECT_EQ(set->uri(), uri + "?split=train");
+  EXPECT_THAT(decode_points(set->get(0)).labels, ElementsAre(1, 0, -1, -1, -1));
+  EXPECT_EQ(point_classes(*subset(set, {0})).at(1), "Car");
+  EXPECT_EQ(point_classes(*set).size(), 9U);
+  testing::write_file(folder / "training/label_2/7.txt", "Car 0 0 0\n");
+  EXPECT_THAT(refusal([&] { set->get(0); }), HasSubstr("line 1 is no object"));
+  testing::write_file(folder / "training/calib/7.txt", "P2: 1 2\n");
+  EXPECT_THAT(refusal([&] { set->get(0); }), HasSubstr("'P2:' with 12 numbers"));
+  io::fs::remove(folder / "training/label_2/7.txt");
+  EXPECT_TRUE(decode_points(set->get(0)).labels.empty());
+}
+
+// The numbers of points were counted with NumPy, by the corners of the devkit.
+TEST(LabelledSweeps, RealBoxesHoldTheirPoints) {
+  LACUNA_NEEDS_SHARED("data/kitti");
+  const auto shared = testing::shared_folder() / "data";
+  const testing::TemporaryFolder folder;
+  const auto archive = (shared / "kitti/object-frames.tar.gz").string();
+  ASSERT_EQ(std::system(("tar xzf " + archive + " -C " + folder.path().string()).c_str()), 0);
+  const auto kitti = open_dataset("points:" + folder.path().string());
+  ASSERT_EQ(kitti->size(), 3);
+  const auto counts = [](const std::vector<int32_t>& labels) {
+    std::map<int32_t, int64_t> out;
+    for (const auto label : labels) ++out[label];
+    return out;
+  };
+  using Counts = std::map<int32_t, int64_t>;
+  const auto first = counts(decode_points(kitti->get(0)).labels),
+             last = counts(decode_points(kitti->get(2)).labels);
+  EXPECT_EQ(first, (Counts{{-1, 95162}, {0, 19846}, {4, 376}}));  // a pedestrian
+  EXPECT_EQ(last, (Counts{{-1, 106743}, {0, 126891 - 106743 - 1351 - 67}, {1, 67}, {8, 1351}}));
+
+  // nuScenes' own count is of the boxes before they were rounded: some at the borders differ.
+  const auto list = open_dataset("points:" + (shared / "nuscenes-sample").string());
+  EXPECT_EQ(point_classes(*list).size(), 11U);
+  const auto sweep = decode_points(list->get(0));
+  const auto document = Json::parse(io::read_file(shared / "nuscenes-sample/sample.json"));
+  std::vector<Box> boxes;
+  std::vector<int64_t> told;
+  for (const auto& object : document["data_list"][0]["instances"]) {
+    const auto b = object["bbox_3d"].get<std::vector<double>>();
+    boxes.push_back(upright_box({b[0], b[1], b[2]}, {b[3], b[4], b[5]}, b[6], 1));
+    told.push_back(object["num_lidar_pts"].get<int64_t>());
+  }
+  const auto held = points_in_boxes(sweep, boxes);
+  int64_t equal = 0;
+  for (size_t i = 0; i < held.size(); ++i) equal += held[i] == told[i] ? 1 : 0;
+  EXPECT_EQ(held.size(), 69U);
+  EXPECT_EQ(equal, 61);
+  EXPECT_EQ(std::accumulate(held.begin(), held.end(), int64_t{0}), 994);
+  EXPECT_EQ(std::accumulate(told.begin(), told.end(), int64_t{0}), 1009);
+  EXPECT_GT(std::count_if(sweep.labels.begin(), sweep.labels.end(), [](int32_t l) { return l > 0; }), 900);
+}
+
+TEST(LabelledSweeps, BrokenListsAreNamed) {
+  const testing::TemporaryFolder folder;
+  const auto list = folder / "sample.json";
+  const auto open = [&](const std::string& text) {
+    testing::write_file(list, text);
+    return refusal([&] { open_dataset("points:" + folder.path().string())->get(0); });
+  };
+  EXPECT_THAT(open("{"), HasSubstr("is no list of frames"));
+  EXPECT_THAT(open(R"({"metainfo": {"categories": {"car": 1}}, "data_list": []})"),
+              HasSubstr("leave out number 0"));
+  EXPECT_THAT(open(R"({"metainfo": {"categories": {}}, "data_list": []})"), HasSubstr("lists no frame"));
+  EXPECT_THAT(open(R"({"metainfo": {"categories": {}}, "data_list": [{"lidar_points": {"lidar_path": "a.bin",
+                   "num_pts_feats": 4}, "instances": [{"bbox_3d": [0, 0, 0, 1, 1, 1, 0], "bbox_label_3d": 3}]}]})"),
+              HasSubstr("has the class 3"));
 }
 
 }  // namespace

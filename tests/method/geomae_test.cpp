@@ -9,6 +9,7 @@
 #include "lacuna/core/error.h"
 #include "lacuna/core/torch.h"
 #include "lacuna/data/synthetic_rooms.h"
+#include "lacuna/data/synthetic_terrain.h"
 #include "lacuna/method/golden.h"
 #include "tests/support/shared.h"
 
@@ -107,6 +108,46 @@ TEST(GeoMAE, APlanesNormalIsFoundAndOriented) {
   const auto sensor = target::oriented(surface.normal, target::pillar_centroids(pillars), "sensor");
   EXPECT_LT((sensor + wanted).abs().max().item<double>(), 1e-4);  // the origin lies below the plane
   EXPECT_LT(surface.curvature.select(1, 2).max().item<double>(), 1e-6);
+}
+
+TEST(GeoMAE, NormalsOfHillsAreThoseOfTheirHeights) {
+  Stream random(1, "hills");
+  const data::Terrain hills(random);
+  const auto cloud = data::draw_terrain(4000, Stream(1, "hills"));
+  auto config = small();
+  config.voxel = {
+      .size = {0.4, 0.4, 6}, .range = {-4, -4, -5.5, 4, 4, 0.5}, .low = {12, 4, 4}, .med = {6, 2, 2}};
+  const auto pillars = nn::make_pillars(torch::tensor(cloud.values).view({1, 4000, 3}),
+                                        torch::full({1}, 4000, torch::kLong), nn::pillar_grid(config.voxel));
+  const auto at = target::pillar_centroids(pillars);
+  const auto surface =
+      target::surfaces(pillars, target::sub_voxels(pillars, config.voxel.med), torch::arange(pillars.size()));
+  const auto normal = target::oriented(surface.normal, at, "up");
+  auto true_normal = torch::empty_like(normal);
+  for (int64_t v = 0; v < at.size(0); ++v) {
+    const auto n = hills.normal(at[v][2].item<double>(), at[v][1].item<double>());
+    for (int64_t axis = 0; axis < 3; ++axis) true_normal[v][axis] = n[static_cast<size_t>(2 - axis)];
+  }
+  const auto degrees = (normal * true_normal).sum(1).clamp(-1, 1).acos() * (180 / M_PI);
+  EXPECT_EQ(pillars.size(), 400);
+  EXPECT_LT(degrees.median().item<double>(), 2);
+  EXPECT_LT(degrees.mean().item<double>(), 4);
+}
+
+TEST(GeoMAE, ForegroundIsWhatIsNotOfTheFirstClass) {
+  auto batch = rooms(1, 300);
+  batch.point_label = torch::zeros({1, 300}, torch::kLong);
+  batch.point_label[0].slice(0, 0, 20).fill_(3);
+  batch.point_label[0].slice(0, 20, 40).fill_(-1);
+  auto config = small();
+  config.mask.of = "foreground", config.mask.ratio = 1;
+  SeededDraws draws(10);
+  const GeoMAE method(config, draws);
+  const auto clouds = method.pillars(batch);
+  const auto hidden = method.draw_mask(batch, clouds, draws).hide;
+  const auto foreground = nn::labelled_pillars(clouds, batch.point_label.eq(3).to(torch::kLong) - 1);
+  EXPECT_EQ(hidden.numel(), foreground.sum().item<int64_t>());
+  EXPECT_TRUE(foreground.index_select(0, hidden).all().item<bool>());
 }
 
 TEST(GeoMAE, WindowsWithoutPaddingGiveWhatPaddedOnesGive) {

@@ -10,7 +10,9 @@
 
 #include "lacuna/core/draws.h"
 #include "lacuna/core/torch.h"
+#include "lacuna/data/synthetic_rooms.h"
 #include "lacuna/method/clip.h"
+#include "lacuna/method/geomae.h"
 #include "lacuna/method/r_amt.h"
 #include "lacuna/method/salt.h"
 #include "lacuna/nn/batch_norm.h"
@@ -286,6 +288,8 @@ void expect_the_same_gradients(Make make, int64_t first_rows, const Batch& batch
                        loss.total.backward();
                        nn::connect_gathers(*half, processes.rank(), processes.world(),
                                            [&](const Tensor& part) { return processes.sum(part); });
+                       nn::synchronize_batch_norms(*half,
+                                                   [&](const Tensor& part) { return processes.sum(part); });
                        GradientAverager averager(processes, trained(*half), /*unused=*/false);
                        const auto own =
                            processes.first() ? rows_of(batch, 0, first_rows) : rows_of(batch, first_rows, 6);
@@ -360,6 +364,29 @@ TEST(RowGather, BlocksOfFilmsOverTwoProcessesAreThoseOfOne) {
   };
   ASSERT_NE(lengths(0, 3), lengths(3, 6));  // else there would be nothing to agree on
   expect_the_same_gradients(make, 3, films);
+}
+
+// The norms see all points; hidden pillars and their occupied parts are unlike in number.
+TEST(RowGather, PillarsOverTwoProcessesAreThoseOfOne) {
+  const auto make = [] {
+    GeoMAEConfig config;
+    ConfigTable table;
+    table.add("", config);
+    for (const auto& setting : Registry<MethodInfo>::instance().get("geomae").tiny)
+      table.set_assignment(setting, "test");
+    config.encoder.in_chans = 3, config.target.curvature = true;
+    SeededDraws draws(0);
+    return std::make_shared<GeoMAE>(config, draws);
+  };
+  Batch clouds;
+  clouds.points = torch::zeros({6, 300, 3});
+  clouds.point_count = torch::tensor({300, 120, 200, 0, 300, 40});
+  for (int64_t b = 0; b < 6; ++b) {
+    const auto room = data::draw_room(b, 300, Stream(0, "room", static_cast<uint64_t>(b)));
+    clouds.points[b].copy_(torch::tensor(room.values).view({300, 3}));
+    clouds.sample.push_back(b);
+  }
+  expect_the_same_gradients(make, 3, clouds);
 }
 
 TEST(GradientAverager, AccumulatesBeforeItAverages) {
