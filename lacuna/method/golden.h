@@ -64,7 +64,8 @@ OutputCheck compare_output(const std::string& name, const at::Tensor& got, const
 /// `config` with keys renamed by `renames` (dotted card key -> dotted program key; "" drops the key).
 Json rename_keys(const Json& config, const std::vector<std::pair<std::string, std::string>>& renames);
 
-/// `config`, whose fields are registered by a new table, with a case's keys as ours (`document`: rename_keys).
+/// `config`, whose fields are registered by a new table, with a case's keys as ours (`document`:
+/// rename_keys).
 ConfigTable table_of(MethodConfig& config, const Json& document);
 
 /// Copies of the gradients that parameters have, as "grad.NAME".
