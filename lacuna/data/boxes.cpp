@@ -21,7 +21,7 @@ std::vector<double> numbers_behind(std::istringstream& line, size_t count) {
 }
 
 /// The box of a line of label_2: its bottom's middle and the turn about the camera's y, which points down.
-Affine into_kitti_box(double height, const std::array<double, 3>& bottom, double turn) {
+Matrix3x4 into_kitti_box(double height, const std::array<double, 3>& bottom, double turn) {
   const double c = std::cos(turn), s = std::sin(turn);
   const auto [x, y, z] = bottom;
   // Length runs along x, height along y, width along z.
@@ -67,24 +67,6 @@ std::vector<int64_t> points_in_boxes(const io::Points& points, const std::vector
   return out;
 }
 
-Affine chained(const Affine& second, const Affine& first) {
-  Affine out{};
-  for (size_t i = 0; i < 3; ++i)
-    for (size_t j = 0; j < 4; ++j) {
-      for (size_t k = 0; k < 3; ++k) out[4 * i + j] += second[4 * i + k] * first[4 * k + j];
-      if (j == 3) out[4 * i + 3] += second[4 * i + 3];
-    }
-  return out;
-}
-
-std::array<double, 3> applied(const Affine& affine, const float* xyz) {
-  std::array<double, 3> out{};
-  for (size_t i = 0; i < 3; ++i)
-    out[i] =
-        affine[4 * i] * xyz[0] + affine[4 * i + 1] * xyz[1] + affine[4 * i + 2] * xyz[2] + affine[4 * i + 3];
-  return out;
-}
-
 KittiCalibration read_kitti_calibration(const std::string& text, const std::string& name) {
   std::map<std::string, std::vector<double>> rows;
   std::istringstream lines(text);
@@ -100,7 +82,7 @@ KittiCalibration read_kitti_calibration(const std::string& text, const std::stri
     return rows[key];
   };
   KittiCalibration out;
-  Affine scanner{}, rectify{};
+  Matrix3x4 scanner{}, rectify{};
   std::copy_n(wanted("P2:", 12).begin(), 12, out.to_image.begin());
   std::copy_n(wanted("Tr_velo_to_cam:", 12).begin(), 12, scanner.begin());
   const auto& turn = wanted("R0_rect:", 9);
@@ -147,7 +129,7 @@ KittiLabels read_kitti_labels(const std::string& text, const std::string& name,
 std::vector<int32_t> kitti_point_labels(const io::Points& points, const KittiLabels& labels,
                                         const KittiCalibration& calibration, int64_t width, int64_t height) {
   auto out = labels_by_boxes(points, labels.boxes, 0);
-  const Affine to_image = chained(calibration.to_image, calibration.to_camera);
+  const Matrix3x4 to_image = chained(calibration.to_image, calibration.to_camera);
   const size_t F = points.fields.size();
   for (size_t i = 0; i < out.size(); ++i) {
     if (out[i] != 0) continue;

@@ -5,15 +5,16 @@
 #include <string>
 #include <vector>
 
+#include "lacuna/data/matrix3x4.h"
 #include "lacuna/io/points.h"
 
 namespace lacuna::data {
 
 /// A box anywhere in space.
 struct Box {
-  /// Rows of the 3 x 4 matrix that brings a point (x, y, z, 1) into the box's frame: its middle at the
-  /// origin, its edges along the axes. A rotation and a move.
-  std::array<double, 12> frame{};
+  /// Brings a point into the box's frame: its middle at the origin, its edges along the axes. A rotation and
+  /// a move.
+  Matrix3x4 frame{};
   std::array<double, 3> half{};  ///< half of its edges, in metres
   int32_t label = -1;            ///< class of what it holds; -1: not known
 
@@ -31,16 +32,10 @@ std::vector<int32_t> labels_by_boxes(const io::Points& points, const std::vector
 /// How many points each box holds, whatever the others hold.
 std::vector<int64_t> points_in_boxes(const io::Points& points, const std::vector<Box>& boxes);
 
-/// A 3 x 4 matrix (rows) that acts on (x, y, z, 1).
-using Affine = std::array<double, 12>;
-/// first, then second.
-Affine chained(const Affine& second, const Affine& first);
-std::array<double, 3> applied(const Affine& affine, const float* xyz);
-
 /// What KITTI's calib/NNNNNN.txt says.
 struct KittiCalibration {
-  Affine to_camera{};  ///< from the scanner to the rectified camera 0: x right, y down, z ahead
-  Affine to_image{};   ///< P2: from there to the pixels of camera 2, homogeneous
+  Matrix3x4 to_camera{};  ///< from the scanner to the rectified camera 0: x right, y down, z ahead
+  Matrix3x4 to_image{};   ///< P2: from there to the pixels of camera 2, homogeneous
 };
 /// Error naming `name` when P2, R0_rect or Tr_velo_to_cam is not there.
 KittiCalibration read_kitti_calibration(const std::string& text, const std::string& name);

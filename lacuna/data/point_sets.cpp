@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <fstream>
 #include <map>
@@ -11,6 +10,7 @@
 #include "lacuna/core/error.h"
 #include "lacuna/data/folder.h"
 #include "lacuna/data/labelled_sweeps.h"
+#include "lacuna/data/matrix3x4.h"
 #include "lacuna/data/points.h"
 #include "lacuna/io/motion.h"
 #include "lacuna/io/point_files.h"
@@ -20,8 +20,6 @@ namespace lacuna::data {
 namespace fs = io::fs;
 
 namespace {
-
-using Matrix = std::array<double, 16>;  // 4 x 4, row by row
 
 /// "points" [N, P, F] of an .npz, "labels" [N] where there are any, class names from classes.txt beside it.
 class PointArrays final : public Dataset {
@@ -112,30 +110,9 @@ std::vector<double> numbers_of(const fs::path& path) {
   return out;
 }
 
-/// The inverse of a rotation and a move.
-Matrix inverse(const Matrix& m) {
-  Matrix out{};
-  for (size_t i = 0; i < 3; ++i) {
-    for (size_t j = 0; j < 3; ++j) {
-      out[4 * i + j] = m[4 * j + i];
-      out[4 * i + 3] -= m[4 * j + i] * m[4 * j + 3];
-    }
-  }
-  out[15] = 1;
-  return out;
-}
-
-Matrix product(const Matrix& a, const Matrix& b) {
-  Matrix out{};
-  for (size_t i = 0; i < 4; ++i)
-    for (size_t j = 0; j < 4; ++j)
-      for (size_t k = 0; k < 4; ++k) out[4 * i + j] += a[4 * i + k] * b[4 * k + j];
-  return out;
-}
-
 /// Poses and times of the files of one folder.
 struct Track {
-  std::vector<Matrix> poses;
+  std::vector<Matrix3x4> poses;
   std::vector<double> times;
 };
 
@@ -146,9 +123,8 @@ Track read_track(const fs::path& folder, int64_t files) {
     fail((folder / "poses.txt").string(), str("holds ", poses.size(), " numbers for ", files, " files"),
          "give 12 numbers a file");
   for (int64_t i = 0; i < files; ++i) {
-    Matrix pose{};
+    Matrix3x4 pose{};
     std::copy_n(poses.begin() + 12 * i, 12, pose.begin());
-    pose[15] = 1;
     out.poses.push_back(pose);
   }
   std::error_code error;
@@ -193,7 +169,7 @@ class Sweeps final : public Dataset {
   static void add(const Track& track, int64_t newest, int64_t back, const Record& record, io::Points& all) {
     const auto cloud = decode_points(record);
     const auto now = static_cast<size_t>(newest), then = static_cast<size_t>(newest - back);
-    const Matrix move = product(inverse(track.poses[now]), track.poses[then]);
+    const Matrix3x4 move = chained(inverse(track.poses[now]), track.poses[then]);
     auto fields = cloud.fields;
     fields.emplace_back("time");
     if (std::count(fields.begin(), fields.end(), "time") > 1)
@@ -205,9 +181,7 @@ class Sweeps final : public Dataset {
     const size_t F = cloud.fields.size();
     for (size_t i = 0; i < cloud.values.size(); i += F) {
       const float* p = &cloud.values[i];
-      for (size_t axis = 0; axis < 3; ++axis)
-        all.values.push_back(static_cast<float>(move[4 * axis] * p[0] + move[4 * axis + 1] * p[1] +
-                                                move[4 * axis + 2] * p[2] + move[4 * axis + 3]));
+      for (const double value : applied(move, p)) all.values.push_back(static_cast<float>(value));
       all.values.insert(all.values.end(), p + 3, p + F);
       all.values.push_back(static_cast<float>(track.times[now] - track.times[then]));
     }

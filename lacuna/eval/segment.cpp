@@ -1,8 +1,6 @@
 // The class of each point from its pillar's feature: a head on a frozen encoder, or encoder and head trained
 // together.
 
-#include <cmath>
-#include <numbers>
 #include <optional>
 
 #include "lacuna/core/error.h"
@@ -16,6 +14,7 @@
 #include "lacuna/nn/init.h"
 #include "lacuna/train/modality.h"
 #include "lacuna/train/optim.h"
+#include "lacuna/train/schedule.h"
 
 namespace lacuna::eval {
 namespace {
@@ -142,8 +141,9 @@ class Head {
   io::Tensors tensors_;
 };
 
-double cosine_down(int64_t step, int64_t steps) {
-  return (1 + std::cos(std::numbers::pi * static_cast<double>(step) / static_cast<double>(steps))) / 2;
+/// Half a cosine down.
+double rate_at(int64_t step, int64_t steps, double lr) {
+  return train::cosine_lr(static_cast<double>(step), static_cast<double>(steps), 0, lr, 0);
 }
 
 void train_head(const LabelledPoints& points, const Tensor& weight, const SegmentConfig& config,
@@ -160,7 +160,7 @@ void train_head(const LabelledPoints& points, const Tensor& weight, const Segmen
       optimizer->zero_grad();
       torch::cross_entropy_loss(head.logits(points, rows), points.label.index_select(0, rows), weight)
           .backward();
-      optimizer->step(config.lr * cosine_down(step, steps));
+      optimizer->step(rate_at(step, steps, config.lr));
       progress.update(++step, steps);
     }
   }
@@ -198,7 +198,7 @@ void tune(const Request& request, const Tensor& weight, const SegmentConfig& con
     optimizer->zero_grad();
     torch::cross_entropy_loss(head.logits(points), points.label, weight.to(device)).backward();
     if (config.clip_grad > 0) train::clip_gradients(groups, train::gradient_norm(groups), config.clip_grad);
-    optimizer->step(config.lr * cosine_down(step, steps));
+    optimizer->step(rate_at(step, steps, config.lr));
   }
   head.to(at::kCPU);
 }

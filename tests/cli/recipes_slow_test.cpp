@@ -43,12 +43,7 @@ std::vector<Recipe> recipes() {
 }
 
 /// What a method trains on when nothing is said: drawn by the program, so it is always there.
-std::string drawn_data(const std::string& method) {
-  const auto info = output_of({"info", method, "--json"});
-  for (const auto& key : info["config"])
-    if (key["key"] == "data.uri") return key["default"].get<std::string>();
-  return "";
-}
+std::string drawn_data(const std::string& method) { return train::RunConfig(method).data.uri; }
 
 /// Keys of recipes that speak of other data than those drawn (all 17 joints are kept), or of networks that
 /// would take minutes (two ViT-L that look at films: two blocks of theirs, short and small films).
